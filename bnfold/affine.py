@@ -1,0 +1,139 @@
+"""What BatchNormalization is at inference: an affine map, ``y = scale·x + shift``, in float64.
+
+``scale`` and ``shift`` are arrays that broadcast against the tensor they act on: as many axes as the tensor, each of
+size 1 or of the tensor's size. An axis and a vector would not do: Flatten turns one channel axis into a run of
+features, and a channel shuffle splits it in two.
+
+Sources: Ioffe and Szegedy, "Batch Normalization", 2015 (https://arxiv.org/abs/1502.03167), section 3.1; the
+operator page https://onnx.ai/onnx/operators/onnx__BatchNormalization.html.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Affine"]
+
+# Two routes to the same map differ in the last bits of float64; anything further apart is another map.
+_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``y = scale·x + shift`` on a tensor of ``rank`` axes.
+
+    Attributes:
+        scale: float64, ``rank`` axes, broadcastable against the tensor; an axis along which nothing varies has size 1.
+        shift: The same for what is added.
+    """
+
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", _squeeze_constant_axes(self.scale))
+        object.__setattr__(self, "shift", _squeeze_constant_axes(self.shift))
+
+    @classmethod
+    def identity(cls, rank: int) -> Affine:
+        """The map that changes nothing."""
+        return cls(np.ones((1,) * rank), np.zeros((1,) * rank))
+
+    @classmethod
+    def per_channel(cls, scale: ArrayLike, shift: ArrayLike, *, rank: int, axis: int = 1) -> Affine:
+        """One scale and one shift for each index of ``axis``; scalars and vectors of that axis's size."""
+        return cls(_along(scale, rank, axis), _along(shift, rank, axis))
+
+    @classmethod
+    def from_batch_norm(
+        cls, scale: ArrayLike, bias: ArrayLike, mean: ArrayLike, var: ArrayLike, epsilon: float, *, rank: int
+    ) -> Affine:
+        """The affine of a BatchNormalization: four vectors of C numbers, the channel axis being the second."""
+        # The parameters may be float16, where var + epsilon can round to 0: widen before anything else.
+        gamma, beta, mu, variance = (np.asarray(array, np.float64) for array in (scale, bias, mean, var))
+        with np.errstate(all="ignore"):  # nan and inf are looked for by the caller, who knows the node's name
+            factor = gamma / np.sqrt(variance + epsilon)
+            return cls.per_channel(factor, beta - mu * factor, rank=rank)
+
+    @property
+    def rank(self) -> int:
+        """How many axes the tensor has."""
+        return self.scale.ndim
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing changes, exactly."""
+        return bool((self.scale == 1).all() and (self.shift == 0).all())
+
+    @property
+    def is_invertible(self) -> bool:
+        """Whether no scale is 0."""
+        return bool((self.scale != 0).all())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is finite."""
+        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
+
+    @property
+    def axes(self) -> frozenset[int]:
+        """The axes along which the scale or the shift varies."""
+        shapes = zip(self.scale.shape, self.shift.shape, strict=True)
+        return frozenset(axis for axis, sizes in enumerate(shapes) if max(sizes) > 1)
+
+    def inverse(self) -> Affine:
+        """The map back.
+
+        Raises:
+            ZeroDivisionError: A scale is 0.
+        """
+        if not self.is_invertible:
+            raise ZeroDivisionError("an affine with a scale of 0 has no inverse")
+        return Affine(1 / self.scale, -self.shift / self.scale)
+
+    def map(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Affine:
+        """The affine of a tensor whose axes were moved: ``function`` is applied to both arrays."""
+        return Affine(function(self.scale), function(self.shift))
+
+    def vectors(self, axis: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Scale and shift as vectors of ``size`` along ``axis``.
+
+        None when they vary along another axis, or do not have that size.
+        """
+        axis %= self.rank
+        if not self.axes <= {axis} or not {self.scale.size, self.shift.size} <= {1, size}:
+            return None
+        scale, shift = (np.broadcast_to(array.reshape(-1), (size,)) for array in (self.scale, self.shift))
+        return scale, shift
+
+    def is_close(self, other: Affine) -> bool:
+        """Whether both are the same map, up to the last bits of float64."""
+        return _is_close(self.scale, other.scale) and _is_close(self.shift, other.shift)
+
+
+def _along(array: ArrayLike, rank: int, axis: int) -> NDArray[np.float64]:
+    vector = np.asarray(array, np.float64).reshape(-1)
+    shape = [1] * rank
+    shape[axis] = vector.size
+    return vector.reshape(shape)
+
+
+def _is_close(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
+    return bool(np.all(np.abs(left - right) <= _TOLERANCE * np.maximum(np.abs(left), np.abs(right))))
+
+
+def _squeeze_constant_axes(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes along which nothing varies get size 1: then "varies along" can be read off the shape."""
+    for axis, size in enumerate(array.shape):
+        first = array.take([0], axis)
+        if size > 1 and (array == first).all():
+            array = first
+    return array

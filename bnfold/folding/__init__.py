@@ -1,0 +1,110 @@
+"""``fold(model)`` moves every BatchNormalization that can be moved exactly into the weights around it.
+
+    sites.py        finds the affines
+    planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
+    rewriting.py    commits a plan
+    result.py       the account
+
+Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evaluation.py``, ``shapes.py``), ``view.py``
+(the facts, seen from within a plan) and ``reexpression.py`` (how one tensor changes).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from bnfold import modelfile
+from bnfold.folding.facts import Facts
+from bnfold.folding.nodes import label
+from bnfold.folding.planning import Plan, find_plan
+from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept
+from bnfold.folding.rewriting import Rewriter
+from bnfold.folding.sites import find_sites
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from bnfold.folding.sites import Site
+
+__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "fold"]
+
+
+def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) -> FoldResult:
+    """Fold every BatchNormalization that can be folded exactly.
+
+    All algebra is in float64, with one rounding to each weight's stored dtype. Inputs, outputs, opsets, metadata and
+    the nodes that no fold touched stay as they are.
+
+    Args:
+        model: A path, or a model, which is left untouched.
+        keep: Shell patterns (``*``, ``?``, ``[…]``) of node names, or of names of their outputs; such nodes stay as
+            they are, be they BatchNormalizations or the ops that would take one in.
+
+    Returns:
+        The new model, where each BatchNormalization went, and why each other one stayed.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+        ModelError: The parameters of a BatchNormalization do not fit.
+        BnfoldError: A pattern of ``keep`` matches no node.
+    """
+    if isinstance(keep, str):
+        raise TypeError("keep is a list of patterns, not a string")
+    working = model.clone() if isinstance(model, ir.Model) else modelfile.load(model)
+    nodes_before, external_files = _count(working), modelfile.find_external_files(working)
+    order = {label(node): index for index, node in enumerate(_nodes(working))}
+    facts = Facts(working, keep)
+    sites, kept = find_sites(facts)
+    rewriter = Rewriter(facts)
+    folded, blocked = _fold_all(sites, facts, rewriter)
+    kept += [_explain(site, attempts) for site, attempts in blocked.items()]
+    return FoldResult(
+        working,
+        tuple(folded),
+        tuple(sorted(kept, key=lambda entry: order.get(entry.node, 0))),
+        rewriter.flushed_subnormals,
+        nodes_before,
+        _count(working),
+        external_files,
+    )
+
+
+def _fold_all(
+    sites: list[Site], facts: Facts, rewriter: Rewriter
+) -> tuple[list[Folded], dict[Site, tuple[Attempt, ...]]]:
+    """Commit plans until no site has one: first those that add no node, since one of them may make that unnecessary."""
+    folded: list[Folded] = []
+    blocked: dict[Site, tuple[Attempt, ...]] = {}
+    waiting = list(sites)
+    new_nodes_allowed = False
+    while True:
+        still_waiting = []
+        for site in waiting:
+            plan = find_plan(site, facts, new_nodes_allowed=new_nodes_allowed)
+            if isinstance(plan, Plan):
+                folded.append(rewriter.commit(plan))
+                blocked.pop(site, None)
+            else:
+                blocked[site] = plan
+                still_waiting.append(site)
+        progress = len(still_waiting) < len(waiting)
+        waiting = still_waiting
+        if not waiting or (new_nodes_allowed and not progress):
+            return folded, blocked
+        new_nodes_allowed = not progress
+
+
+def _explain(site: Site, attempts: tuple[Attempt, ...]) -> Kept:
+    reason = "; ".join(dict.fromkeys(str(attempt) for attempt in attempts))
+    return Kept(label(site.node), site.node.op_type, reason, attempts=attempts)
+
+
+def _nodes(model: ir.Model) -> Iterable[ir.Node]:
+    return (node for graph in modelfile.all_graphs(model) for node in graph)
+
+
+def _count(model: ir.Model) -> int:
+    return sum(1 for _ in _nodes(model))

@@ -1,0 +1,62 @@
+"""What a rule may answer: that it agrees, and on which terms, or that it blocks, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.folding.reexpression import Reexpression
+
+__all__ = ["Answer", "Blocked", "Rewrite"]
+
+
+class Blocked(Exception):  # noqa: N818 - an answer, not an error; it never leaves the planner
+    """A condition of a rule is broken. ``reason`` continues the sentence "Conv 'conv1' …"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """How one node changes.
+
+    Attributes:
+        node: The node.
+        constants: New constants by input slot, in float64; the stored dtype is that of what stood there, or else that
+            of ``dtype_slot``.
+        dtype_slot: The input whose dtype a constant in an empty slot gets.
+        op_type: The op that the node becomes, if another.
+        attributes: Attributes to set.
+        bias_behind: A constant that a new Add behind the node adds to its first output, or None.
+    """
+
+    node: ir.Node
+    constants: Mapping[int, NDArray[np.float64]]
+    dtype_slot: int = 1
+    op_type: str | None = None
+    attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
+    bias_behind: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node agrees.
+
+    Attributes:
+        carry: What it asks of its other tensors.
+        rewrite: Computes how its constants change, once the plan is complete; None when they do not.
+        new_nodes: How many nodes the rewrite adds.
+    """
+
+    carry: Mapping[ir.Value, Reexpression] = field(default_factory=dict)
+    rewrite: Callable[[], Rewrite] | None = None
+    new_nodes: int = 0

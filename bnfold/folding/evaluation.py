@@ -1,0 +1,129 @@
+"""Evaluates constant sub-expressions that feed weights.
+
+Exporters write parameters as ``Expand(CastLike(0, x), Shape(weight))`` and the like. A node whose inputs are all
+constants is one too; and three inputs count as known although they are not, since only their shape or their type is
+read. The arithmetic is the operator's own, in its own dtype, as a runtime would do it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["evaluate", "is_evaluable", "reads_shape_only"]
+
+# Ops that exporters put between a parameter and its reader. Random and control-flow ops are left out on purpose.
+_EVALUABLE = frozenset(
+    [
+        "Add",
+        "Cast",
+        "CastLike",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Mul",
+        "Neg",
+        "Range",
+        "Reciprocal",
+        "Reshape",
+        "Shape",
+        "Size",
+        "Slice",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    ]
+)
+_SHAPE_ONLY = frozenset({"Shape", "Size"})
+_TYPE_ONLY = frozenset({("CastLike", 1)})
+_LIMIT = 1 << 28  # elements; a crafted ConstantOfShape must not ask for all the memory
+
+
+def evaluate(
+    value: ir.Value, constant: Callable[[ir.Value | None], np.ndarray | None], opset: int
+) -> np.ndarray | None:
+    """The value of an expression over constants, or None when it is none (or is none that we evaluate).
+
+    Args:
+        value: An output of a node.
+        constant: Gives the value of a constant, or None.
+        opset: The version of the ONNX operators that the node's graph imports.
+    """
+    node = value.producer()
+    if node is None or node.domain != "" or node.op_type not in _EVALUABLE or len(node.outputs) != 1:
+        return None
+    inputs: list[np.ndarray | None] = []
+    for slot, source in enumerate(node.inputs):
+        array = _stand_in(node, slot, source) if source is not None else None
+        if array is None and source is not None:
+            array = constant(source)
+            if array is None:
+                return None
+        inputs.append(array)
+    return _run(node, inputs, opset)
+
+
+def is_evaluable(node: ir.Node) -> bool:
+    """Whether a node may be part of a constant expression: it has no effect beyond its outputs."""
+    return node.domain == "" and (node.op_type in _EVALUABLE or node.op_type == "Constant")
+
+
+def reads_shape_only(node: ir.Node) -> bool:
+    """Whether the numbers of a node's input make no difference to it."""
+    return node.domain == "" and node.op_type in _SHAPE_ONLY
+
+
+def _stand_in(node: ir.Node, slot: int, source: ir.Value) -> np.ndarray | None:
+    """Zeros of the right shape or type, where nothing else of the input is read."""
+    if (node.op_type, slot) in _TYPE_ONLY and source.dtype is not None:
+        return np.zeros((), source.dtype.numpy())
+    shape = source.shape
+    if node.op_type in _SHAPE_ONLY and shape is not None and shape.is_static():
+        return np.broadcast_to(np.zeros((), np.float32), shape.numpy())
+    return None
+
+
+def _run(node: ir.Node, inputs: list[np.ndarray | None], opset: int) -> np.ndarray | None:
+    from onnx import TensorProto, helper
+    from onnx.reference import ReferenceEvaluator
+
+    if any(attribute.is_ref() for attribute in node.attributes.values()) or _too_large(node, inputs):
+        return None
+    names = ["" if array is None else f"i{slot}" for slot, array in enumerate(inputs)]
+    proto = ir.to_proto(node)
+    proto.input[:], proto.output[:] = names, ["o"]
+    graph = helper.make_graph(
+        [proto],
+        "constant",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in zip(names, inputs, strict=True)
+            if array is not None
+        ],
+        [helper.make_tensor_value_info("o", TensorProto.UNDEFINED, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    feeds = {name: array for name, array in zip(names, inputs, strict=True) if array is not None}
+    try:
+        (result,) = ReferenceEvaluator(model).run(None, feeds)
+    except Exception:
+        return None
+    return np.asarray(result)
+
+
+def _too_large(node: ir.Node, inputs: list[np.ndarray | None]) -> bool:
+    if node.op_type in ("ConstantOfShape", "Expand"):
+        target = inputs[-1]
+        return target is not None and float(np.prod(target, dtype=np.float64)) > _LIMIT
+    return False

@@ -1,0 +1,45 @@
+"""The rules, one op family a file. A new op is one new file here and one line below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.folding.ops.add import AddRule
+from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
+from bnfold.folding.ops.conv import ConvRule
+from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.gemm import GemmRule
+from bnfold.folding.ops.identity import IdentityRule
+from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.relu import ReluRule
+from bnfold.folding.ops.reshape import ReshapeRule
+from bnfold.folding.ops.shape import ShapeRule
+from bnfold.folding.ops.transpose import TransposeRule
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from bnfold.folding.ops.rule import Rule
+
+__all__ = ["RULES", "find_rule"]
+
+RULES: tuple[Rule, ...] = (
+    AddRule(),
+    BatchNormalizationRule(),
+    ConvRule(),
+    ConvTransposeRule(),
+    GemmRule(),
+    IdentityRule(),
+    MatMulRule(),
+    ReluRule(),
+    ReshapeRule(),
+    ShapeRule(),
+    TransposeRule(),
+)
+
+_BY_OP_TYPE = {op_type: rule for rule in RULES for op_type in rule.op_types}
+
+
+def find_rule(node: ir.Node) -> Rule | None:
+    """The rule of a node's op; None for ops that have none, and for all ops of other domains."""
+    return _BY_OP_TYPE.get(node.op_type) if node.domain == "" else None

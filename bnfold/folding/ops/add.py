@@ -1,0 +1,126 @@
+"""Add of a constant: the bias behind a MatMul, above all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bnfold.affine import Affine
+from bnfold.folding.answers import Answer, Blocked, Rewrite
+from bnfold.folding.nodes import required_input
+from bnfold.folding.reexpression import Reexpression
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.folding.view import View
+
+__all__ = ["AddRule"]
+
+_BROADCASTS = 7  # the opset from which Add broadcasts as numpy does; before, an attribute said along which axis
+_CLOSE = 1e-12
+
+
+class AddRule:
+    """Takes the shift of an affine into the constant, and hands the scale on to the other side.
+
+    Drawing:
+        u → Add(c) → scale·y + shift   ⇒   scale·u → Add(c′)
+        scale·u + shift → Add(c) → y   ⇒   u → Add(c′) → scale·y
+
+    Algebra:
+        behind:      scale·(u + c) + shift = scale·u + c′        c′ = scale·c + shift
+        in front:    scale·u + shift + c   = scale·(u + c′)      c′ = (shift + c)/scale
+        Where the scale in front is 0, y becomes the constant shift + c for its readers.
+
+    Conditions:
+        1. One operand is a constant, and the opset is 7 or newer.
+        2. It broadcasts into u, whose shape is that of the output: an affine means the same on both.
+        3. Where both sides are re-expressed, their scales agree.
+
+    Source:
+        https://onnx.ai/onnx/operators/onnx__Add.html
+    """
+
+    op_types: ClassVar[frozenset[str]] = frozenset({"Add"})
+    examples: ClassVar[tuple[str, ...]] = (
+        """
+        behind (float[N,5] x, float[5,4] w, float[1,4] c, float[4] scale, float[4] bias, float[4] mean, float[4] var)
+                => (float[N,4] y) {
+            u = MatMul (x, w)
+            h = Add (c, u)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        """
+        in_front (float[N,5,7] x, float[5,4] w, float[4] c, float[5] scale, float[5] bias, float[5] mean, float[5] var)
+                => (float[N,7,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            t = Transpose <perm = [0,2,1]> (n)
+            u = MatMul (t, w)
+            h = Add (u, c)
+            y = Sigmoid (h)
+        }
+        """,
+    )
+
+    def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
+        slot, constant = _constant_operand(node, view)
+        data, output = required_input(node, 1 - slot), node.outputs[0]
+        _check_broadcast(constant, data, view)
+        if view.settled(output) is None:
+            known, new = _in_front(view.read(data), constant)
+            carry = {output: known}
+        else:
+            known, new = _behind(view.write(output), constant)
+            carry = {data: known}
+        if view.settled(data) is not None and view.settled(output) is not None:
+            new, carry = _between(view.read(data), view.write(output), constant), {}
+        return Answer(carry, lambda: Rewrite(node, {slot: _trimmed(new, constant.ndim)}, dtype_slot=slot))
+
+
+def _constant_operand(node: ir.Node, view: View) -> tuple[int, NDArray[np.float64]]:
+    if view.opset(node) < _BROADCASTS:  # condition 1
+        raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
+    for slot in (1, 0):
+        constant = view.find_weight(node.inputs[slot])
+        if constant is not None:
+            return slot, constant
+    raise Blocked("adds two tensors that are both computed at run time")  # condition 1
+
+
+def _check_broadcast(constant: NDArray[np.float64], data: ir.Value, view: View) -> None:
+    shape = view.shape(data)
+    aligned = shape[len(shape) - constant.ndim :] if constant.ndim <= len(shape) else ()
+    fits = constant.ndim <= len(shape) and all(
+        size in (1, dim) for size, dim in zip(constant.shape, aligned, strict=True)
+    )
+    if not fits:  # condition 2
+        raise Blocked(f"broadcasts '{data.name}' to the shape of its constant, {list(constant.shape)}, or may do so")
+
+
+def _behind(write: Affine, constant: NDArray[np.float64]) -> tuple[Reexpression, NDArray[np.float64]]:
+    handed_on = Affine(write.scale, np.zeros_like(write.scale))
+    return Reexpression.from_write(handed_on), write.scale * constant + write.shift
+
+
+def _in_front(read: Affine, constant: NDArray[np.float64]) -> tuple[Reexpression, NDArray[np.float64]]:
+    total = read.shift + constant
+    dead = read.scale == 0
+    handed_on = Affine(read.scale, np.where(dead, total, 0.0))
+    return Reexpression.from_read(handed_on), np.where(dead, constant, total / np.where(dead, 1.0, read.scale))
+
+
+def _between(read: Affine, write: Affine, constant: NDArray[np.float64]) -> NDArray[np.float64]:
+    if (np.abs(read.scale * write.scale - 1) > _CLOSE).any():  # condition 3
+        raise Blocked("would need one scale for what it reads and another for what it writes")
+    return write.scale * (read.shift + constant) + write.shift
+
+
+def _trimmed(array: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
+    """Without leading axes of size 1 that the old constant did not have."""
+    while array.ndim > max(rank, 1) and array.shape[0] == 1:
+        array = array[0]
+    return array

@@ -1,0 +1,114 @@
+"""ConvTranspose in 1, 2 and 3 dimensions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bnfold.folding.answers import Answer, Blocked, Rewrite
+from bnfold.folding.nodes import integer, integers, required_input, text
+from bnfold.folding.ops.convolution_bias import rewritten_bias
+from bnfold.folding.view import channels
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.folding.view import View
+
+__all__ = ["ConvTransposeRule"]
+
+# Taps whose sums differ by this little are the same weights, summed in another order.
+_TOLERANCE = 1e-12
+
+
+class ConvTransposeRule:
+    """Absorbs an affine behind it, and the scale of one in front of it; the shift only where every cell sums alike.
+
+    Drawing:
+        x → ConvTranspose(W, b) → scale·y + shift   ⇒   x → ConvTranspose(W′, b′)
+        scale·x + shift → ConvTranspose(W, b) → y   ⇒   x → ConvTranspose(W′, b′)
+
+    Algebra:
+        W is [inputs, outputs / group, …]; seen as [group, inputs / group, outputs / group, …]:
+        behind:      W′[g, i, o] = scale[g, o]·W[g, i, o]      b′ = scale·b + shift
+        in front:    W′[g, i, o] = W[g, i, o]·scale[g, i]      b′ = b + Σ_i shift[g, i]·W[g, i, o, k], for any k
+
+    Conditions:
+        1. W is a constant; b is one too, or is absent, or need not change.
+        2. Each affine varies along the channel axis only.
+        3. A shift in front reaches every output cell through exactly one tap: stride = kernel, no dilation, no output
+           padding, no automatic or demanded output size. (Pads only cut cells off.)
+        4. And that sum over i is the same for every tap k.
+
+    Source:
+        https://onnx.ai/onnx/operators/onnx__ConvTranspose.html
+    """
+
+    op_types: ClassVar[frozenset[str]] = frozenset({"ConvTranspose"})
+    examples: ClassVar[tuple[str, ...]] = (
+        """
+        behind (float[N,4,3,3] x, float[4,3,2,2] w, float[6] b, float[6] scale, float[6] bias, float[6] mean,
+                float[6] var) => (float[N,6,6,6] y) {
+            h = ConvTranspose <group = 2, strides = [2,2]> (x, w, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        """
+        in_front (float[N,4,5] x, float[4,3,1] w, float[4] scale, float[4] bias, float[4] mean, float[4] var)
+                => (float[N,3,5] y) {
+            h = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose (h, w)
+        }
+        """,
+    )
+
+    def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
+        data, output = required_input(node, 0), node.outputs[0]
+        weight = view.weight(node.inputs[1], "a weight")  # condition 1
+        group = integer(node, "group", 1)
+        inputs, outputs = weight.shape[0], weight.shape[1] * group
+        in_scale, in_shift = channels(view.read(data), 1, inputs, "input")  # condition 2
+        out_scale, out_shift = channels(view.write(output), 1, outputs, "output")
+
+        grouped = weight.reshape(group, inputs // group, outputs // group, -1)
+        added = np.zeros(outputs)
+        if in_shift.any():
+            if overlap := _uneven_coverage(node, weight.shape[2:]):  # condition 3
+                raise Blocked(f"sums a different number of taps in different cells ({overlap}), and the shift is not 0")
+            added = _sum_of_taps(grouped, in_shift.reshape(group, -1))  # condition 4
+        bias = rewritten_bias(node, view, added, out_scale, out_shift)  # condition 1
+
+        def rewrite() -> Rewrite:
+            factors = in_scale.reshape(group, -1, 1, 1) * out_scale.reshape(group, 1, -1, 1)
+            return Rewrite(node, {1: (grouped * factors).reshape(weight.shape), **bias})
+
+        return Answer(rewrite=rewrite)
+
+
+def _uneven_coverage(node: ir.Node, kernel: tuple[int, ...]) -> str | None:
+    """The attribute because of which not every output cell is written by exactly one tap, or None."""
+    ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
+    if integers(node, "strides", ones) != kernel:
+        return f"strides are not the kernel {list(kernel)}"
+    if integers(node, "dilations", ones) != ones:
+        return "dilations"
+    if integers(node, "output_padding", zeros) != zeros:
+        return "output_padding"
+    if integers(node, "output_shape", ()):
+        return "output_shape"
+    if text(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return "auto_pad"
+    if min(integers(node, "pads", zeros)) < 0:
+        return "negative pads"
+    return None
+
+
+def _sum_of_taps(grouped: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums = np.einsum("giok,gi->gok", grouped, shift)
+    size = np.einsum("giok,gi->gok", np.abs(grouped), np.abs(shift))
+    if (np.abs(sums - sums[..., :1]) > _TOLERANCE * size).any():
+        raise Blocked("has different weights for different cells, and the shift in front of it is not 0")
+    first: NDArray[np.float64] = sums[..., 0].reshape(-1)
+    return first

@@ -1,0 +1,90 @@
+"""Relu."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bnfold.affine import Affine
+from bnfold.folding.answers import Answer, Blocked
+from bnfold.folding.nodes import required_input
+from bnfold.folding.reexpression import Reexpression
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from bnfold.folding.view import View
+
+__all__ = ["ReluRule"]
+
+
+class ReluRule:
+    """Carries a positive scale, either way; no shift.
+
+    Drawing:
+        scale·x → Relu → y   ⇔   x → Relu → scale·y      (scale > 0)
+
+    Algebra:
+        max(0, scale·x) = scale·max(0, x)   for scale ≥ 0
+        Where the scale is 0 the channel is a constant: max(0, shift) for the readers behind it, and a constant ≥ 0
+        that is wanted behind it is wanted in front of it as well.
+
+    Conditions:
+        1. No scale is negative.
+        2. The shift is 0 wherever the scale is not.
+        3. Where a constant is wanted behind it, it is not negative.
+
+    Source:
+        https://onnx.ai/onnx/operators/onnx__Relu.html
+    """
+
+    op_types: ClassVar[frozenset[str]] = frozenset({"Relu"})
+    examples: ClassVar[tuple[str, ...]] = (
+        """
+        between (float[N,5] x, float[5,4] w, float[4] positive_scale, float[4] zero_bias, float[4] zero_mean,
+                 float[4] var) => (float[N,4] y) {
+            h = MatMul (x, w)
+            r = Relu (h)
+            n = BatchNormalization (r, positive_scale, zero_bias, zero_mean, var)
+            y = Sigmoid (n)
+        }
+        """,
+    )
+
+    def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
+        data, output = required_input(node, 0), node.outputs[0]
+        known = view.settled(data)
+        if known is not None:
+            return Answer({output: _forward(known)})
+        known = view.settled(output)
+        return Answer({data: _back(known)} if known is not None else {})
+
+
+def _forward(known: Reexpression) -> Reexpression:
+    if known.read is None:  # a constant is wanted of what writes the input: its readers are already blocked
+        raise Blocked("also reads a tensor of which the fold leaves only a constant")
+    _check(known.read)
+    if known.write is not None:
+        return known
+    return Reexpression.from_read(Affine(known.read.scale, np.maximum(known.read.shift, 0)))
+
+
+def _back(known: Reexpression) -> Reexpression:
+    if known.write is None:
+        raise Blocked("also writes a tensor whose old content cannot be had where the scale is 0")
+    _check(known.write)
+    if known.read is None and (known.write.shift < 0).any():  # condition 3
+        raise Blocked("never writes the negative constant that is wanted of a channel with scale 0")
+    return known
+
+
+def _check(affine: Affine) -> None:
+    if (affine.scale < 0).any():  # condition 1
+        negative = np.flatnonzero(affine.scale < 0)
+        raise Blocked(
+            f"carries no negative scale: channel {negative[0]} is negative "
+            f"({negative.size} of {affine.scale.size} channels)"
+        )
+    if ((affine.shift != 0) & (affine.scale != 0)).any():  # condition 2
+        raise Blocked("carries no shift")

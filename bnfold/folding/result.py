@@ -1,0 +1,119 @@
+"""What a fold did: where each affine went, or why it stayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bnfold import modelfile
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import onnx_ir as ir
+
+__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept"]
+
+
+@dataclass(frozen=True)
+class Absorption:
+    """A node that took something in.
+
+    Attributes:
+        node: Its name.
+        op_type: What it is now.
+        constants: The names of the constants that changed or were added.
+    """
+
+    node: str
+    op_type: str
+    constants: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """An affine that is gone.
+
+    Attributes:
+        node: The name of the node that it was.
+        op_type: What that node was.
+        route: ``back`` into what writes its input, ``forward`` into what reads its output, or the shift back and the
+            scale forward.
+        into: The nodes that took it in.
+        through: The names of the nodes that carried it.
+    """
+
+    node: str
+    op_type: str
+    route: str
+    into: tuple[Absorption, ...]
+    through: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One route that was tried, the node that blocked it, and why (it continues the sentence "Relu 'relu1' …")."""
+
+    route: str
+    node: str
+    op_type: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.op_type} '{self.node}' {self.reason}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An affine that stays.
+
+    Attributes:
+        node: The name of the node.
+        op_type: What it is.
+        reason: Why, in one line.
+        hint: What would help, or empty.
+        attempts: The routes that were tried, when the reason is that all are blocked.
+    """
+
+    node: str
+    op_type: str
+    reason: str
+    hint: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A folded model and the account of it.
+
+    Attributes:
+        model: The new model; the one that was given is untouched.
+        folded: The affines that are gone, in the order of the plans.
+        kept: Those that stay, in the order of the graph.
+        flushed_subnormals: How many rewritten weights became subnormal and were set to 0.
+        nodes_before: Number of nodes, bodies and functions included.
+        nodes_after: The same of the new model.
+        external_files: The files in which the given model has weights; the new model's weights stay external too.
+    """
+
+    model: ir.Model = field(repr=False, metadata={"json": False})
+    folded: tuple[Folded, ...]
+    kept: tuple[Kept, ...]
+    flushed_subnormals: int
+    nodes_before: int
+    nodes_after: int
+    external_files: frozenset[Path] = field(default=frozenset(), repr=False, metadata={"json": False})
+
+    def save(self, path: str | os.PathLike[str], *, accept: Callable[[Path], None] | None = None) -> None:
+        """Write the new model, all or nothing.
+
+        Args:
+            path: Where.
+            accept: Looks at the complete file before it is put in place, and raises to refuse it.
+
+        Raises:
+            ModelFileError: It cannot be written there.
+        """
+        modelfile.save(self.model, path, external_files=self.external_files, accept=accept)

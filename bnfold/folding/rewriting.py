@@ -1,0 +1,219 @@
+"""Commits a plan: the only code that changes a graph. It cannot fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from bnfold.folding.constants import constant_tensor, round_once
+from bnfold.folding.evaluation import is_evaluable, reads_shape_only
+from bnfold.folding.nodes import find_input, graph_of, label, required_input
+from bnfold.folding.result import Absorption, Folded
+from bnfold.modelfile import all_graphs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bnfold.folding.answers import Rewrite
+    from bnfold.folding.facts import Facts
+    from bnfold.folding.planning import Plan
+
+__all__ = ["Rewriter"]
+
+
+class Rewriter:
+    """Commits plans to one model, and keeps its names unique."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._names = set(_all_names(facts.model))
+        self._functions = {function.graph for function in facts.model.functions.values()}
+        self._functions |= {inner for graph in self._functions for inner in graph.subgraphs()}
+        self._flushed: dict[ir.Value, int] = {}
+
+    @property
+    def flushed_subnormals(self) -> int:
+        """How many weights were set to 0 because they would have been subnormal."""
+        return sum(self._flushed.values())
+
+    def commit(self, plan: Plan) -> Folded:
+        """Rewrite what the plan says, take the site out, and drop what nothing reads any more."""
+        into = tuple(absorbed for rewrite in plan.rewrites if (absorbed := self._rewrite(rewrite)))
+        site = plan.site
+        folded = Folded(label(site.node), site.node.op_type, plan.route, into, tuple(map(label, plan.through)))
+        self._bypass(site.node)
+        return folded
+
+    def _rewrite(self, rewrite: Rewrite) -> Absorption | None:
+        node = rewrite.node
+        changed = [
+            self._set_constant(node, slot, array, self._facts.stored_dtype(node, slot, rewrite.dtype_slot))
+            for slot, array in rewrite.constants.items()
+            if not self._is_same(node, slot, array)
+        ]
+        if rewrite.op_type is not None:
+            node.op_type = rewrite.op_type
+        node.attributes.update(rewrite.attributes)
+        if rewrite.bias_behind is not None:
+            changed.append(self._add_behind(node, rewrite.bias_behind, rewrite.dtype_slot))
+        return Absorption(label(node), node.op_type, tuple(changed)) if changed else None
+
+    def _is_same(self, node: ir.Node, slot: int, array: NDArray[np.float64]) -> bool:
+        old = self._facts.constants.weight(find_input(node, slot))
+        return old is not None and old.shape == array.shape and bool((old == array).all())
+
+    def _set_constant(self, node: ir.Node, slot: int, array: NDArray[np.float64], dtype: ir.DataType) -> str:
+        """Put a constant into a slot: in place where nothing else reads it, and as a new one otherwise."""
+        value = find_input(node, slot)
+        if value is None or not self._is_private(value, array.shape):
+            fresh = self._new_constant(node, value.name if value is not None else f"{label(node)}.bias")
+            self._store(fresh, array, dtype)
+            if slot >= len(node.inputs):
+                node.resize_inputs(slot + 1)
+            node.replace_input_with(slot, fresh)
+            self._discard(value)
+            value = fresh
+        else:
+            self._store(value, array, dtype)
+        return value.name or ""
+
+    def _is_private(self, value: ir.Value, shape: tuple[int, ...]) -> bool:
+        """Whether nobody but one reader sees a rewrite of this constant; readers of the shape alone see none."""
+        tensor = constant_tensor(value)
+        if tensor is None or value.is_graph_output():
+            return False
+        same_shape = tensor.shape.numpy() == shape
+        readers = [use for use in value.uses() if not (same_shape and reads_shape_only(use.node))]
+        return len(readers) == 1
+
+    def _new_constant(self, node: ir.Node, wanted: str | None) -> ir.Value:
+        """An initializer; in a function, which has none, a Constant node."""
+        graph = graph_of(node)
+        value = ir.Value(name=self._unique(wanted or "constant"))
+        placeholder = ir.tensor(np.zeros(0, np.float32), name=value.name)
+        if graph in self._functions:
+            constant = ir.Node("", "Constant", [], [ir.AttrTensor("value", placeholder)], outputs=[value])
+            graph.insert_before(node, constant)
+            return value
+        value.const_value = placeholder
+        graph.register_initializer(value)
+        if self._facts.model.ir_version < 4 and graph is self._facts.model.graph:
+            graph.inputs.append(value)  # before IR version 4 every initializer is listed as an input
+        return value
+
+    def _store(self, value: ir.Value, array: NDArray[np.float64], dtype: ir.DataType) -> None:
+        """Round once, from float64; what was stored before is forgotten, what it stood for is not."""
+        self._facts.constants.set_exact(value, array)
+        rounded, self._flushed[value] = round_once(array, dtype)
+        tensor = ir.Tensor(np.ascontiguousarray(rounded), dtype=dtype, name=value.name)
+        value.shape, value.dtype = ir.Shape(rounded.shape), dtype
+        producer = value.producer()
+        if producer is None:
+            value.const_value = tensor
+        else:
+            producer.attributes.clear()
+            producer.attributes["value"] = ir.AttrTensor("value", tensor)
+
+    def _add_behind(self, node: ir.Node, array: NDArray[np.float64], dtype_slot: int) -> str:
+        """``node → readers`` becomes ``node → Add(bias) → readers``; a graph output moves behind the Add."""
+        graph, output = graph_of(node), node.outputs[0]
+        bias = self._new_constant(node, f"{label(node)}.bias")
+        self._store(bias, array, self._facts.stored_dtype(node, dtype_slot, dtype_slot))
+        total = ir.Value(name=self._unique(f"{output.name}.biased"), type=output.type, shape=output.shape)
+        readers = output.uses()
+        if output.is_graph_output():
+            self._take_over(total, output, graph)
+            output.name = self._unique(f"{total.name}.unbiased")
+        add = ir.Node("", "Add", [output, bias], outputs=[total], name=self._unique(f"{label(node)}.add"))
+        graph.insert_after(node, add)
+        for reader, slot in readers:
+            reader.replace_input_with(slot, total)
+        self._facts.shapes.copy(output, total)
+        return bias.name or ""
+
+    def _bypass(self, node: ir.Node) -> None:
+        """Let the readers of the node's output read its input, and take the node out."""
+        data, output, graph = required_input(node, 0), node.outputs[0], graph_of(node)
+        if output.is_graph_output() and not self._can_take_name(data, graph):
+            self._become_identity(node)
+            return
+        for reader, slot in output.uses():
+            reader.replace_input_with(slot, data)
+        if output.is_graph_output():
+            self._take_over(data, output, graph)
+        parameters = node.inputs[1:]
+        _detach(node)
+        graph.remove(node)
+        for value in parameters:
+            self._discard(value)
+
+    def _can_take_name(self, data: ir.Value, graph: ir.Graph) -> bool:
+        """Whether a tensor may become the graph output that the node wrote."""
+        pinned = data.is_graph_input() or data.is_graph_output() or data.is_initializer()
+        return not pinned and data.graph is graph
+
+    def _become_identity(self, node: ir.Node) -> None:
+        """The output must exist under its own name: an Identity copies it there."""
+        parameters = node.inputs[1:]
+        node.resize_inputs(1)
+        node.resize_outputs(1)
+        node.op_type = "Identity"
+        node.attributes.clear()
+        for value in parameters:
+            self._discard(value)
+
+    def _take_over(self, data: ir.Value, output: ir.Value, graph: ir.Graph) -> None:
+        for index, value in enumerate(graph.outputs):
+            if value is output:
+                graph.outputs[index] = data
+        name, output.name = output.name, None
+        data.name, data.type, data.shape, data.doc_string = name, output.type, output.shape, output.doc_string
+        data.metadata_props.clear()
+        data.metadata_props.update(output.metadata_props)
+
+    def _discard(self, value: ir.Value | None) -> None:
+        """Drop a constant that nothing reads any more, and the expression that computed it."""
+        if value is None or value.uses() or value.is_graph_output():
+            return
+        self._flushed.pop(value, None)
+        self._facts.constants.forget(value)
+        graph, producer = value.graph, value.producer()
+        if value.is_initializer() and graph is not None:
+            if value.is_graph_input():
+                if self._facts.model.ir_version >= 4:
+                    return  # part of the interface
+                graph.inputs.remove(value)
+            del graph.initializers[value.name or ""]
+        elif producer is not None and not any(out.uses() or out.is_graph_output() for out in producer.outputs):
+            if not is_evaluable(producer):
+                return
+            sources = tuple(producer.inputs)
+            _detach(producer)
+            if producer.graph is not None:
+                producer.graph.remove(producer)
+            for source in sources:
+                self._discard(source)
+
+    def _unique(self, wanted: str) -> str:
+        name, count = wanted, 1
+        while name in self._names:
+            name, count = f"{wanted}_{count}", count + 1
+        self._names.add(name)
+        return name
+
+
+def _detach(node: ir.Node) -> None:
+    """onnx-ir leaves a removed node among the readers of its inputs unless they are taken from it first."""
+    for slot in range(len(node.inputs)):
+        node.replace_input_with(slot, None)
+
+
+def _all_names(model: ir.Model) -> list[str]:
+    names: list[str | None] = []
+    for graph in all_graphs(model):
+        names += [value.name for value in (*graph.inputs, *graph.initializers.values())]
+        for node in graph:
+            names += [node.name, *(value.name for value in node.outputs)]
+    return [name for name in names if name]

@@ -1,0 +1,166 @@
+"""The shape of every tensor, as far as it can be known without running the model.
+
+ONNX's own shape inference comes first, on the model and, since it does not enter them, on the body of each function. It
+gives up on some real files: what is still unknown is read off the weights, since a Conv says how many axes its tensors
+have, and how many channels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from bnfold.folding.constants import constant_tensor
+from bnfold.folding.nodes import find_input, integer
+from bnfold.modelfile import all_graphs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Dim", "Shape", "Shapes"]
+
+Dim = int | str | None  # a number, a symbol, or unknown
+Shape = tuple[Dim, ...]
+
+# Ops whose first output has the shape of their first input.
+_KEEP_SHAPE = frozenset({"BatchNormalization", "Dropout", "Identity", "Relu"})
+
+
+class Shapes:
+    """Shapes by value; found when the object is made, and valid as long as no tensor changes its shape."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._shapes: dict[ir.Value, Shape] = {}
+        self._dtypes: dict[ir.Value, ir.DataType] = {}
+        self._learn(model.graph, model.clone())
+        for function in _callers_first(model):
+            self._learn(function.graph, self._as_model(function, model))
+
+    def __getitem__(self, value: ir.Value) -> Shape | None:
+        """The shape of a tensor, or None when not even its number of axes is known."""
+        if value not in self._shapes:
+            tensor = constant_tensor(value)
+            if tensor is not None:
+                return tuple(tensor.shape.numpy())
+            self._fill(value)
+        return self._shapes.get(value)
+
+    def copy(self, source: ir.Value, target: ir.Value) -> None:
+        """A new tensor has the shape of a known one."""
+        if source in self._shapes:
+            self._shapes[target] = self._shapes[source]
+
+    def _learn(self, graph: ir.Graph, copy: ir.Model) -> None:
+        """Run ONNX's inference on a copy, so that the graph itself stays as it is, and take note of what it finds."""
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
+        for original, twin in zip(map(_values, ours), map(_values, theirs), strict=True):
+            for value, inferred in zip(original, twin, strict=True):
+                if inferred.shape is not None:
+                    self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
+                if inferred.dtype is not None:
+                    self._dtypes[value] = inferred.dtype
+
+    def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
+        """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""
+        body = function.graph.clone()
+        calls = [node for node in _nodes(model) if node.op_identifier() == function.identifier()]
+        for slot, value in enumerate(body.inputs):
+            arguments = [find_input(call, slot) for call in calls]
+            dtypes = {self._dtypes.get(argument) if argument is not None else None for argument in arguments}
+            shapes = [self[argument] if argument is not None else None for argument in arguments]
+            if len(dtypes) == 1 and (dtype := dtypes.pop()) is not None:
+                value.dtype = dtype
+            if (shape := _common(shapes)) is not None:
+                value.shape = ir.Shape(shape)
+        functions = [other.clone() for other in model.functions.values()]
+        body.opset_imports.update(function.opset_imports)
+        return ir.Model(body, ir_version=model.ir_version, functions=functions)
+
+    def _fill(self, value: ir.Value) -> None:
+        """Walk up past ops that keep the shape, to what knows it (a loop: graphs are deeper than Python's stack)."""
+        path: list[ir.Value] = []
+        source: ir.Value | None = value
+        known: Shape | None = None
+        while source is not None and known is None:
+            known = self._shapes.get(source) or _written_shape(source.producer()) or _read_shape(source)
+            path.append(source)
+            node = source.producer()
+            source = find_input(node, 0) if node is not None and _keeps_shape(node) else None
+        if known is not None:
+            self._shapes.update(dict.fromkeys(path, known))
+
+
+def _keeps_shape(node: ir.Node) -> bool:
+    return node.domain == "" and node.op_type in _KEEP_SHAPE
+
+
+def _written_shape(node: ir.Node | None) -> Shape | None:
+    """What the weights of a Conv, ConvTranspose or Gemm say of its output."""
+    if node is None or node.domain != "" or node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return None
+    if node.op_type == "Gemm":
+        return (None, None)
+    weight = _weight_shape(node)
+    if weight is None:
+        return None
+    group = integer(node, "group", 1)
+    channels = weight[0] if node.op_type == "Conv" else weight[1] * group
+    return (None, channels, *[None] * (len(weight) - 2))
+
+
+def _read_shape(value: ir.Value) -> Shape | None:
+    """What the weights of a reader say of this tensor."""
+    for node, slot in value.uses():
+        if slot == 0 and node.domain == "" and node.op_type in ("Conv", "ConvTranspose"):
+            weight = _weight_shape(node)
+            if weight is not None:
+                return (None,) * len(weight)
+        if slot == 0 and node.domain == "" and node.op_type == "Gemm":
+            return (None, None)
+    return None
+
+
+def _weight_shape(node: ir.Node) -> tuple[int, ...] | None:
+    value = find_input(node, 1)
+    tensor = constant_tensor(value) if value is not None else None
+    return tuple(tensor.shape.numpy()) if tensor is not None else None
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *(value for node in graph for value in node.outputs)]
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    return (node for graph in all_graphs(model) for node in graph)
+
+
+def _callers_first(model: ir.Model) -> list[ir.Function]:
+    """The functions, each behind all those that call it. ONNX forbids recursion; a cycle is cut where it closes."""
+    order: list[ir.Function] = []
+    seen: set[ir.OperatorIdentifier] = set()
+
+    def visit(nodes: Iterable[ir.Node]) -> None:
+        for node in nodes:
+            function = model.functions.get(node.op_identifier())
+            if function is not None and function.identifier() not in seen:
+                seen.add(function.identifier())
+                visit(function.all_nodes())
+                order.insert(0, function)
+
+    visit(model.graph.all_nodes())
+    return order
+
+
+def _common(shapes: list[Shape | None]) -> Shape | None:
+    """What is true of all shapes: the number of axes, and the sizes that are the same."""
+    known = [shape for shape in shapes if shape is not None]
+    if not known or len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
+        return None
+    return tuple(dims[0] if len(set(dims)) == 1 else None for dims in zip(*known, strict=True))
+
+
+def _dim(dim: int | ir.SymbolicDim) -> Dim:
+    return dim if isinstance(dim, int) else dim.value

@@ -1,0 +1,123 @@
+"""What a rule may ask: the facts of the model, and the re-expressions of the plan at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.affine import Affine
+from bnfold.folding.answers import Blocked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.folding.facts import Facts
+    from bnfold.folding.reexpression import Reexpression
+    from bnfold.folding.shapes import Dim, Shape
+
+__all__ = ["View", "channels"]
+
+
+class View:
+    """The facts, and what has been settled so far. A tensor that nobody re-expressed keeps its content."""
+
+    def __init__(
+        self, facts: Facts, settled: Mapping[ir.Value, Reexpression], *, new_nodes_allowed: bool = False
+    ) -> None:
+        self._facts = facts
+        self._settled = settled
+        self.new_nodes_allowed = new_nodes_allowed
+
+    def settled(self, value: ir.Value) -> Reexpression | None:
+        """The re-expression of a tensor, or None while it is open."""
+        return self._settled.get(value)
+
+    def read(self, value: ir.Value) -> Affine:
+        """What a reader of the tensor must apply to get the old content.
+
+        Raises:
+            Blocked: A scale is 0, and the old content is lost.
+        """
+        known = self._settled.get(value)
+        if known is None:
+            return Affine.identity(self.rank(value))
+        if known.read is None:
+            raise Blocked(f"also reads '{value.name}', of which the fold leaves only a constant where the scale is 0")
+        return known.read
+
+    def write(self, value: ir.Value) -> Affine:
+        """What the writer of the tensor must apply to the old content.
+
+        Raises:
+            Blocked: Only a reader can be told that a channel is constant.
+        """
+        known = self._settled.get(value)
+        if known is None:
+            return Affine.identity(self.rank(value))
+        if known.write is None:
+            raise Blocked(f"also writes '{value.name}', whose old content cannot be had where the scale is 0")
+        return known.write
+
+    def rank(self, value: ir.Value) -> int:
+        """How many axes the tensor has.
+
+        Raises:
+            Blocked: That is not known.
+        """
+        return len(self.shape(value))
+
+    def shape(self, value: ir.Value) -> Shape:
+        """The shape of the tensor: numbers, symbols, and None for what is not known.
+
+        Raises:
+            Blocked: Not even the number of axes is known.
+        """
+        shape = self._facts.shapes[value]
+        if shape is None:
+            raise Blocked(f"touches '{value.name}', whose number of axes is not known")
+        return shape
+
+    def dim(self, value: ir.Value, axis: int) -> Dim:
+        """The size of one axis."""
+        return self.shape(value)[axis]
+
+    def weight(self, value: ir.Value | None, what: str) -> NDArray[np.float64]:
+        """A constant in float64.
+
+        Raises:
+            Blocked: It is computed at run time, may be replaced by the caller, or is no floating-point tensor.
+        """
+        weight = self.find_weight(value)
+        if weight is None:
+            raise Blocked(f"has {what} that is not a floating-point constant")
+        return weight
+
+    def find_weight(self, value: ir.Value | None) -> NDArray[np.float64] | None:
+        """A constant in float64, or None."""
+        return self._facts.constants.weight(value)
+
+    def constant(self, value: ir.Value | None) -> np.ndarray | None:
+        """A constant of any type, such as a list of axes, or None."""
+        return self._facts.constants.array(value)
+
+    def opset(self, node: ir.Node) -> int:
+        """The version of the ONNX operators where the node stands."""
+        return self._facts.opset(node)
+
+
+def channels(affine: Affine, axis: int, size: int, tensor: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scale and shift as vectors along the one axis that an op has weights for.
+
+    Raises:
+        Blocked: The affine varies along another axis.
+    """
+    vectors = affine.vectors(axis, size)
+    if vectors is None:
+        axes = ", ".join(map(str, sorted(affine.axes)))
+        raise Blocked(
+            f"has weights along axis {axis % affine.rank} of its {tensor}, but the affine varies along {axes}"
+        )
+    return vectors

@@ -1,0 +1,192 @@
+"""Files: what is refused, what is read, and that nothing half-written is ever left."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import bnfold
+from bnfold import modelfile
+from bnfold.errors import ModelFileError
+from tests.helpers.models import constant, example, serialised
+
+TEXT = """
+    g (float[N,2,6,6] x, float[8,2,6,6] w, float[8] scale, float[8] bias, float[8] mean, float[8] var)
+            => (float[N,8,1,1] y) {
+        h = Conv (x, w)
+        y = BatchNormalization (h, scale, bias, mean, var)
+    }
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    ir.save(example(TEXT, dtype="float"), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+@pytest.fixture
+def external(tmp_path):
+    """A model whose large weights lie in ``sub/weights.bin``."""
+    (tmp_path / "sub").mkdir()
+    ir.save(
+        example(TEXT, dtype="float"),
+        tmp_path / "model.onnx",
+        external_data="sub/weights.bin",
+        size_threshold_bytes=256,
+    )
+    return tmp_path / "model.onnx"
+
+
+def redirect(path, location: str) -> None:
+    """Let the model's external data lie elsewhere."""
+    proto = onnx.load(path, load_external_data=False)
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(proto.SerializeToString())
+
+
+def listing(folder) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*"))
+
+
+def test_loads_what_onnx_ir_loads(path) -> None:
+    assert serialised(modelfile.load(path)) == serialised(ir.load(path))
+
+
+def test_saves_what_it_loaded(path, tmp_path) -> None:
+    modelfile.save(modelfile.load(path), tmp_path / "copy.onnx")
+    assert serialised(ir.load(tmp_path / "copy.onnx")) == serialised(ir.load(path))
+    assert listing(tmp_path) == ["copy.onnx", "model.onnx"]
+
+
+def test_refuses_a_missing_file(tmp_path) -> None:
+    with pytest.raises(ModelFileError, match="no such file"):
+        modelfile.load(tmp_path / "missing.onnx")
+
+
+def test_refuses_a_folder(tmp_path) -> None:
+    with pytest.raises(ModelFileError, match="is a folder"):
+        modelfile.load(tmp_path)
+
+
+def test_refuses_an_empty_file(path) -> None:
+    path.write_bytes(b"")
+    with pytest.raises(ModelFileError, match="is empty"):
+        modelfile.load(path)
+
+
+@pytest.mark.parametrize("content", [b"not a model\n", b"\x08\x0a", b"PK\x03\x04" * 50, b"{}"])
+def test_refuses_what_is_no_onnx_model(path, content) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="is not an ONNX model"):
+        modelfile.load(path)
+
+
+def test_refuses_every_truncation(path) -> None:
+    """Wherever the file ends early; some ends leave a shorter, valid message, of which something is missing."""
+    content = path.read_bytes()
+    for length in [*range(1, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelFileError):
+            modelfile.load(path)
+
+
+def test_reads_external_data_from_a_folder_below(external) -> None:
+    want = constant(example(TEXT, dtype="float"), "w")
+    np.testing.assert_array_equal(constant(modelfile.load(external), "w"), want)
+
+
+def test_refuses_missing_external_data(external) -> None:
+    (external.parent / "sub" / "weights.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"'w' at 'sub/weights.bin': no such file"):
+        modelfile.load(external)
+
+
+def test_refuses_truncated_external_data(external) -> None:
+    data = external.parent / "sub" / "weights.bin"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(ModelFileError, match="the file is truncated"):
+        modelfile.load(external)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "sub/../../secret.bin", "..\\secret.bin", ""])
+def test_refuses_external_data_outside_the_folder(external, location) -> None:
+    (external.parent.parent / "secret.bin").write_bytes(b"\0" * 4096)
+    redirect(external, location)
+    with pytest.raises(ModelFileError, match=r"only files inside|no such file"):
+        modelfile.load(external)
+
+
+def test_refuses_an_absolute_location(external) -> None:
+    redirect(external, os.fspath(external.parent / "sub" / "weights.bin"))
+    with pytest.raises(ModelFileError, match="only files inside the model's folder"):
+        modelfile.load(external)
+
+
+def test_refuses_a_link_that_leads_out_of_the_folder(external, tmp_path_factory) -> None:
+    data = external.parent / "sub" / "weights.bin"
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "weights.bin"
+    data.rename(elsewhere)
+    data.symlink_to(elsewhere)
+    with pytest.raises(ModelFileError, match="leads out of the model's folder"):
+        modelfile.load(external)
+
+
+def test_external_weights_stay_external(external) -> None:
+    target = external.with_name("folded.onnx")
+    result = bnfold.fold(external)
+    result.save(target)
+    assert listing(external.parent) == ["folded.onnx", "folded.onnx.data", "model.onnx", "sub", "sub/weights.bin"]
+    again = modelfile.load(target)
+    for name, value in result.model.graph.initializers.items():
+        np.testing.assert_array_equal(again.graph.initializers[name].const_value.numpy(), value.const_value.numpy())
+
+
+def test_never_overwrites_the_external_data_that_it_reads(external) -> None:
+    (external.parent / "sub" / "weights.bin").rename(external.parent / "folded.onnx.data")
+    redirect(external, "folded.onnx.data")
+    before = (external.parent / "folded.onnx.data").read_bytes()
+    with pytest.raises(ModelFileError, match="choose another name"):
+        bnfold.fold(external).save(external.with_name("folded.onnx"))
+    assert (external.parent / "folded.onnx.data").read_bytes() == before
+    assert "folded.onnx" not in listing(external.parent)
+
+
+def test_a_failed_block_leaves_nothing(tmp_path) -> None:
+    target = tmp_path / "out.onnx"
+    target.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), modelfile.staged(target) as temporary:  # noqa: PT012 - it is the block
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert listing(tmp_path) == ["out.onnx"]
+    assert target.read_bytes() == b"old"
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path) -> None:
+    with pytest.raises(ModelFileError, match="No space left"), modelfile.staged(tmp_path / "out.onnx"):
+        raise OSError(28, "No space left on device")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", [".", "missing/out.onnx"])
+def test_refuses_a_target_that_cannot_be_a_file(tmp_path, target) -> None:
+    with pytest.raises(ModelFileError), modelfile.staged(tmp_path / target):
+        pytest.fail("the block was entered")
+    assert listing(tmp_path) == []
+
+
+def test_a_file_that_is_not_accepted_is_not_there(path) -> None:
+    def refuse(temporary) -> None:
+        assert serialised(ir.load(temporary)) == serialised(ir.load(path))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        modelfile.save(modelfile.load(path), path.with_name("out.onnx"), accept=refuse)
+    assert listing(path.parent) == ["model.onnx"]
