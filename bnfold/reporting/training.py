@@ -1,0 +1,53 @@
+"""A ``TrainingResult`` for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.reporting.document import Document, Table, Text
+
+if TYPE_CHECKING:
+    from bnfold.training import Epoch, TrainingResult
+
+__all__ = ["document"]
+
+_COLUMNS = ("epoch", "loss", "train accuracy", "held-out accuracy", "seconds")
+
+
+def document(result: TrainingResult) -> Document:
+    """The verdict, about five of the epochs, and where the files are."""
+    return Document(
+        title=f"{result.network}: {result.accuracy:.2%} of {result.held_out_size} held-out rows",
+        blocks=(
+            Table(_COLUMNS, tuple(map(_row, _some(result.epochs))), numeric=frozenset(_COLUMNS)),
+            Text(
+                f"{result.parameters} parameters, {len(result.batch_norms)} BatchNorms, "
+                f"{len(result.epochs)} epochs in {result.seconds:.1f} s"
+            ),
+            *_verdict(result),
+            Text(f"weights.safetensors, metrics.json and card.md are in {result.folder}"),
+        ),
+    )
+
+
+def _some(epochs: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    stride = max(1, len(epochs) // 5)
+    return tuple(epoch for epoch in epochs if (len(epochs) - epoch.number) % stride == 0)
+
+
+def _row(epoch: Epoch) -> tuple[str, ...]:
+    return (
+        str(epoch.number),
+        f"{epoch.loss:.4f}",
+        f"{epoch.train_accuracy:.2%}",
+        f"{epoch.held_out_accuracy:.2%}",
+        f"{epoch.seconds:.2f}",
+    )
+
+
+def _verdict(result: TrainingResult) -> tuple[Text, ...]:
+    if result.target is None:
+        return ()
+    if result.reached:
+        return (Text(f"the target of {result.target:.2%} is reached", "good"),)
+    return (Text(f"the target of {result.target:.2%} is missed", "bad"),)

@@ -1,0 +1,13 @@
+"""``train(name) → TrainingResult``: one plain loop, and the files it leaves behind.
+
+The files, in the order in which to read them:
+
+    loop.py      the loop, from top to bottom
+    result.py    what a run yields
+    files.py     weights.safetensors, metrics.json and card.md, in one go
+"""
+
+from bnfold.training.loop import train
+from bnfold.training.result import Epoch, TrainingResult
+
+__all__ = ["Epoch", "TrainingResult", "train"]

@@ -1,0 +1,141 @@
+"""What a training run leaves behind: weights.safetensors, metrics.json and card.md, in one go."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from bnfold import modelfile
+from bnfold.errors import BnfoldError, ModelFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from bnfold.training.result import TrainingResult
+    from bnfold.zoo import Network
+    from bnfold.zoo.data import Dataset
+
+__all__ = ["CARD", "METRICS", "WEIGHTS", "check_folder", "versions", "write"]
+
+WEIGHTS = "weights.safetensors"
+METRICS = "metrics.json"
+CARD = "card.md"
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work, a folder that cannot be written or holds weights already.
+
+    Raises:
+        BnfoldError: One of the two.
+    """
+    weights = folder / WEIGHTS
+    if weights.exists() and not overwrite:
+        raise BnfoldError(f"{weights}: trained weights are already there; --overwrite replaces them")
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise BnfoldError(f"{folder}: cannot be written: {nearest} is read-only or not a folder")
+
+
+def versions() -> dict[str, str]:
+    """What decides about the bytes of trained weights, and nothing that names this machine."""
+    from bnfold import __version__
+
+    packages = ("numpy", "scikit-learn", "torch")
+    installed = {package: importlib.metadata.version(package) for package in packages}
+    return {"bnfold": __version__, "python": platform.python_version(), **installed}
+
+
+def write(module: nn.Module, result: TrainingResult, network: Network, data: Dataset) -> None:
+    """Write the three files into ``result.folder``; they appear together, when all are complete.
+
+    Raises:
+        ModelFileError: They cannot be written there.
+    """
+    import safetensors.torch
+
+    try:
+        result.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{result.folder}: cannot be made: {error.strerror}") from error
+    contents = {
+        WEIGHTS: safetensors.torch.save(module.state_dict()),
+        METRICS: metrics(result).encode(),
+        CARD: card(result, network, data).encode(),
+    }
+    with ExitStack() as stack:
+        for name, content in contents.items():
+            stack.enter_context(modelfile.staged(result.folder / name)).write_bytes(content)
+
+
+def metrics(result: TrainingResult) -> str:
+    """``metrics.json``: the run's settings, versions and every epoch."""
+    content = {
+        "schema_version": 1,
+        "network": result.network,
+        "command": result.command,
+        "versions": dict(result.versions),
+        "seed": result.seed,
+        "lr": result.lr,
+        "batch_size": result.batch_size,
+        "train_size": result.train_size,
+        "held_out_size": result.held_out_size,
+        "parameters": result.parameters,
+        "accuracy": round(result.accuracy, 6),
+        "epochs": [
+            {
+                "epoch": epoch.number,
+                "loss": round(epoch.loss, 6),
+                "train_accuracy": round(epoch.train_accuracy, 6),
+                "held_out_accuracy": round(epoch.held_out_accuracy, 6),
+                "seconds": round(epoch.seconds, 3),
+            }
+            for epoch in result.epochs
+        ],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def card(result: TrainingResult, network: Network, data: Dataset) -> str:
+    """``card.md``: what the network is, how good it is, and how to make it again."""
+    shape = " × ".join(str(size) for size in ("batch", *network.input_shape))
+    wrong = round((1 - result.accuracy) * result.held_out_size)
+    lines = (
+        f"# {network.name}",
+        "",
+        f"{network.summary[0].upper()}{network.summary[1:]}.",
+        "",
+        "| what | value |",
+        "| :--- | :--- |",
+        f"| held-out accuracy | {result.accuracy:.2%} ({wrong} of {result.held_out_size} wrong) |",
+        f"| trained on | {result.train_size} rows, {len(result.epochs)} epochs, last epoch's weights |",
+        f"| parameters | {result.parameters} |",
+        f"| BatchNorms | {', '.join(f'{name} ({size})' for name, size in result.batch_norms.items())} |",
+        f"| input | `{network.input_name}`, float32 {shape} |",
+        f"| output | `{network.output_name}`, float32, scores before the softmax |",
+        "",
+        f"Code: [`bnfold/zoo/{network.name}.py`](../../bnfold/zoo/{network.name}.py).",
+        "",
+        "## Data",
+        "",
+        f"{data.description}; a stratified quarter is held out and chooses nothing. Source: {data.source}.",
+        "",
+        "## Rebuild",
+        "",
+        "    pip install -e '.[cpu,study,torch]'",
+        f"    {result.command}",
+        f"    bnfold export {network.name}",
+        "",
+        "The same versions on the same kind of machine give the same bytes; "
+        f"this was {', '.join(f'{package} {version}' for package, version in result.versions.items())}.",
+        "",
+        "## Licence",
+        "",
+        "The weights are under bnfold's licence (MIT); the data under that named above.",
+    )
+    return "\n".join(lines) + "\n"

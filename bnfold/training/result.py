@@ -1,0 +1,75 @@
+"""What a training run yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Epoch", "TrainingResult"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data, and what was measured at its end.
+
+    Attributes:
+        number: From 1.
+        loss: Mean cross-entropy of the epoch's batches, in nats, as trained: dropout on, batch statistics.
+        train_accuracy: Share of the training data that is right, 0…1, in inference mode.
+        held_out_accuracy: The same for the held-out data.
+        seconds: Wall-clock time of the epoch, measuring included.
+    """
+
+    number: int
+    loss: float
+    train_accuracy: float
+    held_out_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained network and how it came about. True when it reached its target, or had none.
+
+    Attributes:
+        network: The zoo's name of it.
+        folder: Where ``weights.safetensors``, ``metrics.json`` and ``card.md`` were written.
+        accuracy: Share of the held-out data that the last epoch's weights get right, 0…1.
+        target: The accuracy asked for, or None.
+        reached: Whether ``accuracy`` is at least the target; True without one.
+        seed: Of the initial weights, the dropout and the order of the batches.
+        lr: Learning rate of the first epoch; a cosine takes it to zero.
+        batch_size: Rows a step.
+        train_size: Rows trained on.
+        held_out_size: Rows measured on.
+        parameters: Trained numbers, BatchNorms' scale and bias included, running statistics not.
+        batch_norms: Each BatchNorm's name in the module, and its channels.
+        epochs: In order.
+        seconds: Wall-clock time of all epochs.
+        command: The command line that rebuilds the same weights.
+        versions: What it was trained with.
+    """
+
+    network: str
+    folder: Path
+    accuracy: float
+    target: float | None
+    reached: bool
+    seed: int
+    lr: float
+    batch_size: int
+    train_size: int
+    held_out_size: int
+    parameters: int
+    batch_norms: Mapping[str, int]
+    epochs: tuple[Epoch, ...]
+    seconds: float
+    command: str
+    versions: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        return self.reached

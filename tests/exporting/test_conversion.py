@@ -1,0 +1,93 @@
+"""torch's exporter and what is tidied behind it, on networks smaller than the zoo's."""
+
+import pytest
+import torch
+from torch import nn
+
+from bnfold.errors import ExportError
+from bnfold.exporting.conversion import convert
+from bnfold.exporting.tidying import tidy
+
+
+def tidied(module):
+    """The module's graph, and its nodes by name."""
+    model = convert(module, torch.zeros(2, 3, 8, 8), input_name="image", output_name="logits")
+    tidy(model, module.state_dict().keys())
+    return model.graph, {node.name: node for node in model.graph}
+
+
+def test_leaves_the_mode_of_every_part_as_it_was():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).train()
+    module[1].eval()
+
+    convert(module, torch.zeros(2, 3, 8, 8), input_name="image", output_name="logits")
+
+    assert [part.training for part in module.modules()] == [True, True, False, True]
+
+
+def test_restores_the_mode_when_the_export_fails():
+    class Branching(nn.Module):
+        def forward(self, image):
+            return image if image.sum() > 0 else -image
+
+    module = Branching().train()
+
+    with pytest.raises(ExportError, match="torch cannot export the network: Could not guard") as caught:
+        convert(module, torch.zeros(2, 3), input_name="image", output_name="logits")
+
+    assert module.training
+    assert "\n" not in str(caught.value)
+
+
+def test_says_nothing_on_stdout_and_stderr(capfd):
+    tidied(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_drops_the_bias_that_the_exporter_makes_up():
+    _, nodes = tidied(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)))
+
+    assert [value.name for value in nodes["0"].inputs] == ["image", "0.weight"]
+
+
+def test_keeps_a_bias_of_zeros_that_the_module_has():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    nn.init.zeros_(module[0].bias)
+
+    _, nodes = tidied(module)
+
+    assert [value.name for value in nodes["0"].inputs] == ["image", "0.weight", "0.bias"]
+
+
+def test_names_nodes_after_modules_and_tells_several_of_one_module_apart():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+
+        def forward(self, image):
+            return self.block(self.block(image)).relu().relu()
+
+    _, nodes = tidied(Twice())
+
+    assert len(set(nodes)) == 8
+    assert {"block.0/MatMul", "block.0/MatMul_2", "block.0/Add", "block.1/Relu", "Relu", "Relu_2"} <= set(nodes)
+
+
+def test_keeps_a_reshape_with_two_unknown_sizes_as_it_is():
+    class Rows(nn.Module):
+        def forward(self, image):
+            return image.reshape(image.shape[0], -1).reshape(image.shape[0] * 2, -1)
+
+    graph, _ = tidied(Rows())
+
+    assert str(graph.outputs[0].shape) == "[2*batch,96]"
+    assert all(node.op_type != "Identity" for node in graph)
+
+
+def test_clears_all_metadata():
+    graph, _ = tidied(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout()))
+    values = [*graph.inputs, *graph.outputs, *graph.initializers.values()]
+
+    assert not any(item.metadata_props for item in [graph, *graph, *values])

@@ -1,0 +1,69 @@
+"""The networks: each small, documented, and with its BatchNorms where its summary says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bnfold import zoo
+from bnfold.errors import BnfoldError
+
+every_network = pytest.mark.parametrize("network", zoo.NETWORKS.values(), ids=lambda network: network.name)
+
+
+@every_network
+def test_turns_its_example_input_into_one_row_of_scores_for_each_row(network):
+    module = network.build().eval()
+
+    logits = module(torch.from_numpy(network.example_input(rows=3)))
+
+    assert logits.shape[0] == 3
+    assert logits.dtype == torch.float32
+
+
+@every_network
+def test_example_input_depends_on_the_seed_alone(network):
+    first, again, other = (network.example_input(4, seed) for seed in (1, 1, 2))
+
+    assert first.shape == (4, *network.input_shape)
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+@every_network
+def test_stays_under_100_lines_and_names_a_paper(network):
+    source = Path(zoo.__file__).with_name(f"{network.name}.py").read_text(encoding="utf-8")
+
+    assert len(source.splitlines()) < 100
+    assert "References:" in source
+
+
+def test_digits_cnn_has_batch_norm_behind_conv_and_behind_linear_and_dropout_at_the_head_only():
+    kinds = [type(part) for part in zoo.find("digits_cnn").build().children()]
+    before_norm = [kinds[place - 1] for place, kind in enumerate(kinds) if kind in (nn.BatchNorm1d, nn.BatchNorm2d)]
+
+    assert before_norm == [nn.Conv2d, nn.Conv2d, nn.Conv2d, nn.Linear]
+    assert kinds[-2:] == [nn.Dropout, nn.Linear]
+    assert kinds.count(nn.Dropout) == 1
+
+
+def test_digits_cnn_has_conv_with_and_without_bias():
+    biases = {part.bias is not None for part in zoo.find("digits_cnn").build().modules() if isinstance(part, nn.Conv2d)}
+
+    assert biases == {True, False}
+
+
+def test_names_the_known_networks_when_asked_for_an_unknown_one():
+    with pytest.raises(BnfoldError, match=r"no network named 'digits_cmm'.*digits_cnn") as caught:
+        zoo.find("digits_cmm")
+
+    assert caught.value.exit_code == 2
+
+
+def test_importing_the_zoo_loads_no_torch():
+    program = "import sys, bnfold.zoo, bnfold.zoo.data; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
