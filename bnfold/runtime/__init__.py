@@ -1,0 +1,10 @@
+"""Running models: sessions, their inputs, and the child processes that they run in.
+
+    sources.py     a model that somebody hands in, as a file
+    inputs.py      makes inputs for a model out of its graph inputs
+    sessions.py    onnxruntime, and nothing else in bnfold imports it
+    isolation.py   calls a function in a fresh process, so that a crash in a runtime is an error and not the end
+    child.py       the other side of that call
+
+Nothing here is imported before it is used: the parent process never loads onnxruntime.
+"""

@@ -1,0 +1,182 @@
+"""Makes inputs for a model out of its graph inputs.
+
+Seven kinds of contents, each there for what it shows:
+
+    normal     N(0, 1), from two seeds: what networks are trained on
+    uniform    [0, 1): images; a mean that is not 0
+    large      N(0, 1) times 100 (16 in float16, which ends at 65504): saturation and overflow
+    zeros      the biases alone
+    constant   0.7 everywhere: what happens at the borders of padded convolutions
+    …          integers: small ones, so that they are legal indices; bytes over their whole range
+
+and two sizes for every symbolic dimension, so that a size baked in by mistake is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from bnfold.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["InputSet", "Sizes", "default_inputs", "fallback_inputs", "fed_inputs", "make_inputs", "only_tensors"]
+
+_KINDS = (("normal", 0), ("normal", 1), ("uniform", 2), ("large", 3), ("zeros", 4), ("constant", 5))
+_BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
+_INTEGERS = _BYTES | {
+    ir.DataType.INT16,
+    ir.DataType.INT32,
+    ir.DataType.INT64,
+    ir.DataType.UINT16,
+    ir.DataType.UINT32,
+    ir.DataType.UINT64,
+}
+_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_SUPPORTED = _FLOATS | _INTEGERS | {ir.DataType.BOOL}
+_ELEMENTS = 1 << 16  # of an input, in one set: enough for a tight ratio, little enough for the oracle
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What symbolic dimensions become: the first axis is a batch, the others are lengths, heights, widths."""
+
+    batch: int
+    length: int
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """One run's inputs.
+
+    Attributes:
+        name: What they hold, such as ``normal``.
+        seed: What ``numpy.random.default_rng`` was given.
+        sizes: What the symbolic dimensions became.
+        feeds: Array by input name.
+    """
+
+    name: str
+    seed: int
+    sizes: Sizes
+    feeds: dict[str, NDArray[np.generic]]
+
+    def __str__(self) -> str:
+        shapes = ("×".join(map(str, array.shape)) or "scalar" for array in self.feeds.values())
+        return f"{self.name}, seed {self.seed}, {', '.join(shapes)}"
+
+
+def fed_inputs(model: ir.Model) -> list[ir.Value]:
+    """The graph inputs that a run needs: files of IR version 3 list their initializers among them."""
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def only_tensors(model: ir.Model, path: str) -> None:
+    """See that the model's inputs and outputs are tensors of numbers, of known rank.
+
+    Raises:
+        ModelError: A sequence, an optional, a sparse tensor, strings, or an input of unknown rank.
+    """
+    for value in (*fed_inputs(model), *model.graph.outputs):
+        if not isinstance(value.type, ir.TensorType) or value.dtype not in _SUPPORTED:
+            raise ModelError(f"{path}: '{value.name}' is {value.type}; only tensors of numbers can be compared")
+    for value in fed_inputs(model):
+        if value.shape is None:
+            raise ModelError(f"{path}: input '{value.name}' has no shape, so no inputs can be made for it")
+
+
+def default_inputs(model: ir.Model) -> tuple[InputSet, ...]:
+    """All kinds of contents, at two sizes in turn.
+
+    A model of a fixed small batch gets its normal inputs from more seeds: a verdict needs independent roundings.
+    """
+    both = _two_sizes(model)
+    kinds = [*_KINDS]
+    if not any(_is_symbolic(value) for value in fed_inputs(model)):
+        kinds += [("normal", seed) for seed in range(6, 6 + min(6, _room(model, both[0]) - 1))]
+    return tuple(make_inputs(model, kind, seed, both[index % 2]) for index, (kind, seed) in enumerate(kinds))
+
+
+def fallback_inputs(model: ir.Model) -> tuple[InputSet, ...]:
+    """For a model that refused all of the above: one sample, as large as photographs are."""
+    return tuple(make_inputs(model, kind, seed, Sizes(1, 224)) for kind, seed in _KINDS)
+
+
+def _two_sizes(model: ir.Model) -> tuple[Sizes, Sizes]:
+    """Two sizes: 16 and 9 samples of 64 and 32 pixels, and fewer of large samples.
+
+    Both lengths are powers of two, for networks that halve and double them.
+    """
+    first = min(16, max(2, _room(model, Sizes(1, 64))))
+    return Sizes(first, 64), Sizes(max(1, first * 9 // 16), 32)
+
+
+def make_inputs(model: ir.Model, kind: str, seed: int, sizes: Sizes) -> InputSet:
+    """One set of inputs; the same arguments give the same arrays."""
+    rng = np.random.default_rng(seed)
+    shapes = _shapes(fed_inputs(model), sizes)
+    feeds = {
+        value.name or "": _fill(kind, shape, value.dtype or ir.DataType.FLOAT, rng)
+        for value, shape in zip(fed_inputs(model), shapes, strict=True)
+    }
+    return InputSet(kind, seed, sizes, feeds)
+
+
+def _room(model: ir.Model, sizes: Sizes) -> int:
+    """How many runs of these sizes fit into a set."""
+    largest = max((math.prod(shape) for shape in _shapes(fed_inputs(model), sizes)), default=1)
+    return max(1, _ELEMENTS // max(1, largest))
+
+
+def _is_symbolic(value: ir.Value) -> bool:
+    return value.shape is not None and not value.shape.is_static()
+
+
+def _shapes(values: Sequence[ir.Value], sizes: Sizes) -> list[tuple[int, ...]]:
+    """The same symbol gets the same size everywhere; one that is anyone's first axis is a batch."""
+    dimensions = [tuple(value.shape or ()) for value in values]
+    batches = {_symbol(dims[0]) for dims in dimensions if dims}
+
+    def concrete(axis: int, dim: int | ir.SymbolicDim) -> int:
+        if isinstance(dim, int):
+            return dim
+        symbol = _symbol(dim)
+        is_batch = axis == 0 if symbol is None else symbol in batches
+        return sizes.batch if is_batch else sizes.length
+
+    return [tuple(concrete(axis, dim) for axis, dim in enumerate(dims)) for dims in dimensions]
+
+
+def _symbol(dim: int | ir.SymbolicDim) -> str | None:
+    return None if isinstance(dim, int) else dim.value
+
+
+def _fill(kind: str, shape: tuple[int, ...], dtype: ir.DataType, rng: np.random.Generator) -> NDArray[np.generic]:
+    numpy_type = dtype.numpy()
+    if dtype in _FLOATS:
+        return np.asarray(_floats(kind, shape, 16.0 if dtype is ir.DataType.FLOAT16 else 100.0, rng), numpy_type)
+    if kind in {"zeros", "constant"}:
+        return np.full(shape, kind == "constant", numpy_type)
+    if dtype in _BYTES:
+        limits = np.iinfo(numpy_type)
+        return np.asarray(rng.integers(limits.min, limits.max, shape, endpoint=True), numpy_type)
+    highest = 2 if dtype is ir.DataType.BOOL else {"uniform": 2, "large": 100}.get(kind, 10)
+    return np.asarray(rng.integers(0, highest, shape), numpy_type)
+
+
+def _floats(kind: str, shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    if kind == "zeros":
+        return np.zeros(shape)
+    if kind == "constant":
+        return np.full(shape, 0.7)
+    if kind == "uniform":
+        return rng.random(shape)
+    return rng.standard_normal(shape) * (scale if kind == "large" else 1.0)

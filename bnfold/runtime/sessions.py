@@ -1,0 +1,106 @@
+"""onnxruntime, and nothing else in bnfold imports it.
+
+Everything here runs in a child process (``isolation.run_isolated``), except ``require``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bnfold.errors import ExecutionError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import onnxruntime as ort
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+    Feeds = Mapping[str, Array]
+    Outputs = dict[str, Array]
+
+__all__ = ["Level", "Refusal", "message_of", "open_session", "require", "run"]
+
+
+class Level(StrEnum):
+    """How much onnxruntime optimises the graph at load; ``all`` is its own default."""
+
+    DISABLED = "disabled"
+    BASIC = "basic"
+    EXTENDED = "extended"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What stands in place of the outputs when a loaded model did not take its inputs."""
+
+    reason: str
+
+
+def require() -> None:
+    """See that onnxruntime is there, without loading it.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise MissingDependencyError("onnxruntime", "cpu")
+
+
+def open_session(path: str | os.PathLike[str], level: Level) -> ort.InferenceSession:
+    """A session on the CPU with one thread.
+
+    Raises:
+        ExecutionError: onnxruntime refuses the model.
+    """
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(4)  # what matters is raised, the rest is chatter
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.graph_optimization_level = {
+        Level.DISABLED: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+        Level.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        Level.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        Level.ALL: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    }[level]
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ExecutionError(f"{path}: onnxruntime refuses the model: {message_of(error)}") from error
+
+
+def run(path: str | os.PathLike[str], level: Level, feeds: Sequence[Feeds]) -> list[Outputs | Refusal]:
+    """The model's outputs, by name, for each of several inputs.
+
+    Raises:
+        ExecutionError: onnxruntime refuses the model, or cannot exchange its types with Python.
+    """
+    session = open_session(path, level)
+    for value in (*session.get_inputs(), *session.get_outputs()):
+        if value.type == "tensor(bfloat16)":
+            raise ExecutionError(f"{path}: '{value.name}' is bfloat16, which onnxruntime does not exchange with Python")
+    names = [output.name for output in session.get_outputs()]
+    return [_run_once(session, names, feed) for feed in feeds]
+
+
+def _run_once(session: ort.InferenceSession, names: list[str], feed: Feeds) -> Outputs | Refusal:
+    try:
+        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+    except Exception as error:
+        return Refusal(message_of(error))
+
+
+def message_of(error: Exception) -> str:
+    """The first line of a message of onnxruntime, without its numbering."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", lines[0])

@@ -1,0 +1,128 @@
+"""verify(reference, candidate) → Comparison: does the candidate compute what the reference computes?
+
+interface.py      the same inputs and outputs
+oracle.py         the reference's function in float64, to judge both by
+neighbours.py     how far models that are as good as the reference lie from it
+judging.py        the rule and its limits
+running.py        runs all of these in child processes
+comparison.py     the result
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnfold.runtime import sessions
+from bnfold.runtime.inputs import only_tensors
+from bnfold.runtime.isolation import TIMEOUT
+from bnfold.runtime.sessions import Refusal
+from bnfold.runtime.sources import opened
+from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
+from bnfold.verifying.interface import compare_interfaces
+from bnfold.verifying.judging import NEIGHBOURS, OutputRuns, judge
+from bnfold.verifying.running import LEVEL, Runner, naming
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import onnx_ir as ir
+
+    from bnfold.runtime.inputs import InputSet
+    from bnfold.runtime.sessions import Outputs
+
+__all__ = ["Check", "Comparison", "OutputFigures", "Verdict", "verify"]
+
+
+def verify(
+    reference: str | os.PathLike[str] | ir.Model,
+    candidate: str | os.PathLike[str] | ir.Model,
+    *,
+    timeout: float = TIMEOUT,
+) -> Comparison:
+    """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
+
+    Both run in onnxruntime on the CPU, with its optimisations off, in child processes. Models that are not
+    equivalent are a result, not an error.
+
+    Args:
+        reference: The model that is right: a path or an ``onnx_ir.Model``.
+        candidate: The model to judge.
+        timeout: Seconds that each child process may take.
+
+    Returns:
+        A ``Comparison``, which is true if the candidate is equivalent.
+
+    Raises:
+        ModelError: A model cannot be read, or has inputs or outputs that are no tensors of numbers.
+        ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    sessions.require()
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
+        left = opened(reference, Path(folder, "reference.onnx"))
+        right = opened(candidate, Path(folder, "candidate.onnx"))
+        only_tensors(left.model, left.name)
+        checks = compare_interfaces(left.model, right.model)
+        if _failed(checks):
+            checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
+            return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
+        runner = Runner(timeout)
+        with naming("reference"):
+            inputs, expected, notes = runner.run_reference(left.path, left.model)
+        with naming("candidate"):
+            results, failures = runner.run_candidate(right.path, inputs)
+        taken = [index for index, result in enumerate(results) if not isinstance(result, Refusal)]
+        inputs, expected = [inputs[index] for index in taken], [expected[index] for index in taken]
+        got = [result for result in results if not isinstance(result, Refusal)]
+        exact, reason = runner.run_exactly(left.path, inputs, expected)
+        checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
+        checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
+        if exact is None:
+            checks.append(Check("float64 oracle", Verdict.WARN, f"a tolerance decides, for there is none: {reason}"))
+        neighbours = cache(lambda: runner.run_neighbours(left.path, inputs, NEIGHBOURS))
+        judged = [judge(_runs(name, inputs, expected, got, exact, neighbours)) for name in expected[0]]
+    checks += [check for found, _ in judged for check in found]
+    figures = tuple(figure for _, figure in judged)
+    return Comparison(
+        reference=left.name,
+        candidate=right.name,
+        equivalent=not _failed(checks),
+        checks=tuple(checks),
+        outputs=figures,
+        needed_tolerance=max(figure.needed_tolerance for figure in figures),
+        oracle="tolerance" if exact is None else "float64",
+        level=LEVEL,
+        inputs=tuple(map(str, inputs)),
+        seeds=tuple(one.seed for one in inputs),
+    )
+
+
+def _failed(checks: Sequence[Check]) -> bool:
+    return any(check.verdict is Verdict.FAIL for check in checks)
+
+
+def _runs(
+    name: str,
+    inputs: Sequence[InputSet],
+    reference: Sequence[Outputs],
+    candidate: Sequence[Outputs],
+    exact: Sequence[Outputs] | None,
+    neighbours: Callable[[], Sequence[Sequence[Outputs]]],
+) -> OutputRuns:
+    """What is known about one output."""
+    expected = [outputs[name] for outputs in reference]
+    return OutputRuns(
+        name=name,
+        sets=[str(one) for one in inputs],
+        reference=expected,
+        candidate=[outputs[name] for outputs in candidate],
+        exact=None if exact is None else [outputs[name] for outputs in exact],
+        neighbours=lambda: [
+            [outputs[name] for outputs in of_set if outputs[name].shape == array.shape]
+            for of_set, array in zip(neighbours(), expected, strict=True)
+        ],
+    )

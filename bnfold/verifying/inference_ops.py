@@ -1,0 +1,45 @@
+"""BatchNormalization at inference, for the reference evaluator.
+
+The evaluator's own version takes every BatchNormalization before opset 14 for one in training: it mixes the
+statistics of the batch into ``mean`` and ``var``, and would be a judge that is wrong.
+
+Imported only in the child process that runs the oracle: it needs onnx.reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.floating]
+
+__all__ = ["BatchNormalization"]
+
+
+class BatchNormalization(OpRun):
+    """y = x·factor + (bias − mean·factor) with factor = scale/√(var + epsilon), of every opset.
+
+    Training mode is refused: ``training_mode = 1`` since opset 14, further outputs that are used from 7 to 13,
+    ``is_test = 0`` before. With ``spatial = 0`` (opsets 7 and 8) the statistics have the shape of one sample.
+    """
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **attributes: float | None
+    ) -> tuple[Array, ...]:
+        further = [name for name in self.onnx_node.output[1:] if name]
+        if further or attributes.get("training_mode") or attributes.get("is_test") == 0:
+            raise NotImplementedError("BatchNormalization in training mode")
+        spread = (-1, *(1,) * (x.ndim - 2)) if attributes.get("spatial") != 0 else x.shape[1:]
+        scale, bias, mean, var = (parameter.reshape(spread) for parameter in (scale, bias, mean, var))
+        # One multiplication and one addition, as runtimes do it: where the model runs in its own types, its error is
+        # compared with theirs.
+        factor = scale / np.sqrt(var + float(attributes.get("epsilon") or 0.0))
+        y = x * factor + (bias - mean * factor)
+        return (y, *(np.empty(0) for _ in self.onnx_node.output[1:]))

@@ -1,0 +1,149 @@
+"""Runs the two models, the oracle and the neighbours, each in a child process of its own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnfold.agreement import unit_roundoff
+from bnfold.errors import ExecutionError
+from bnfold.runtime.inputs import default_inputs, fallback_inputs
+from bnfold.runtime.isolation import run_isolated
+from bnfold.runtime.sessions import Level, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import onnx_ir as ir
+
+    from bnfold.runtime.inputs import InputSet
+    from bnfold.runtime.sessions import Array, Outputs
+
+__all__ = ["Runner", "naming"]
+
+LEVEL = Level.DISABLED  # onnxruntime's own folding would hide ours
+# Above this relative error of the reference, in units of its roundoff, the oracle has to prove itself.
+_SUSPICIOUS = 1000
+_SUSPICIOUS_AT_MOST = 0.02
+_INCREDIBLE = 100  # times the error that the evaluator itself makes in the model's own types
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs models on sets of inputs.
+
+    Attributes:
+        timeout: Seconds that each child process may take.
+    """
+
+    timeout: float
+
+    def run_reference(self, path: str, model: ir.Model) -> tuple[list[InputSet], list[Outputs], list[str]]:
+        """The input sets that the reference takes, its outputs, and what is to be said about the others.
+
+        Raises:
+            ExecutionError: It crashed, was refused, or takes no input at all.
+        """
+        notes: list[str] = []
+        for inputs in (default_inputs(model), fallback_inputs(model)):
+            results = self._run(path, inputs)
+            refused = _refused(inputs, results)
+            if refused:
+                first, reason = refused[0]
+                notes.append(f"left out {len(refused)} of {len(inputs)}: the reference refuses {first}: {reason}")
+            ran = [(one, run) for one, run in zip(inputs, results, strict=True) if not isinstance(run, Refusal)]
+            if ran:
+                return [one for one, _ in ran], [run for _, run in ran], notes
+        raise ExecutionError(f"{path}: refuses every input that was tried; {notes[-1]}")
+
+    def run_candidate(self, path: str, inputs: Sequence[InputSet]) -> tuple[list[Outputs | Refusal], list[str]]:
+        """The candidate's outputs, and on which inputs there are none.
+
+        Raises:
+            ExecutionError: It crashed, was refused, or takes none of the inputs.
+        """
+        results = self._run(path, inputs)
+        failures = [f"the candidate refuses {one}: {reason}" for one, reason in _refused(inputs, results)]
+        if len(failures) == len(inputs):
+            raise ExecutionError(f"{path}: refuses every input that the reference takes; {failures[0]}")
+        return results, failures
+
+    def run_exactly(
+        self, path: str, inputs: Sequence[InputSet], reference: Sequence[Outputs]
+    ) -> tuple[list[Outputs] | None, str]:
+        """The reference's function in float64, or None and why there is no such thing."""
+        exact, reason = self._evaluate(path, inputs, widen=True)
+        if exact is None:
+            return None, reason
+        suspicious = [index for index, pair in enumerate(zip(reference, exact, strict=True)) if _far_apart(*pair)]
+        if not suspicious:
+            return exact, ""
+        # Either the reference is badly conditioned, or the evaluator computes something else: let it run the model
+        # in the model's own types. If it errs far less than onnxruntime does, the two disagree about an operator.
+        plain, reason = self._evaluate(path, [inputs[index] for index in suspicious], widen=False)
+        if plain is None:
+            return None, reason
+        for index, own in zip(suspicious, plain, strict=True):
+            for name, truth in exact[index].items():
+                if _error(reference[index][name], truth) > _INCREDIBLE * _error(own[name], truth):
+                    return None, f"it disagrees with onnxruntime about what '{name}' is"
+        return exact, ""
+
+    def run_neighbours(self, path: str, inputs: Sequence[InputSet], count: int) -> list[list[Outputs]]:
+        """For each set of inputs, the outputs of the neighbours that took it."""
+        by_neighbour = self._call("bnfold.verifying.neighbours:run", path, inputs, level=LEVEL, count=count)
+        by_set = zip(*by_neighbour, strict=True)
+        return [[result for result in results if not isinstance(result, Refusal)] for results in by_set]
+
+    def _run(self, path: str, inputs: Sequence[InputSet]) -> list[Outputs | Refusal]:
+        results: list[Outputs | Refusal] = self._call("bnfold.runtime.sessions:run", path, inputs, level=LEVEL)
+        return results
+
+    def _evaluate(self, path: str, inputs: Sequence[InputSet], *, widen: bool) -> tuple[list[Outputs] | None, str]:
+        try:
+            results = self._call("bnfold.verifying.oracle:evaluate", path, inputs, widen=widen)
+        except ExecutionError as error:
+            return None, str(error)
+        for result in results:
+            if isinstance(result, Refusal):
+                return None, result.reason
+        return results, ""
+
+    def _call(self, function: str, path: str, inputs: Sequence[InputSet], **kwargs: object) -> Any:
+        arguments = {"path": path, "feeds": [one.feeds for one in inputs], **kwargs}
+        return run_isolated(function, arguments, subject=path, timeout=self.timeout)
+
+
+@contextmanager
+def naming(role: str) -> Iterator[None]:
+    """Say which of the two models an error is about."""
+    try:
+        yield
+    except ExecutionError as error:
+        raise type(error)(f"{role}: {error}") from error
+
+
+def _refused(inputs: Sequence[InputSet], results: Sequence[Outputs | Refusal]) -> list[tuple[InputSet, str]]:
+    pairs = zip(inputs, results, strict=True)
+    return [(one, result.reason) for one, result in pairs if isinstance(result, Refusal)]
+
+
+def _far_apart(reference: Outputs, exact: Outputs) -> bool:
+    return any(_is_far(reference[name], truth) for name, truth in exact.items())
+
+
+def _is_far(array: Array, truth: Array) -> bool:
+    if array.dtype.kind in "iub" and array.shape == truth.shape:
+        return False
+    limit = min(_SUSPICIOUS * unit_roundoff(array.dtype), _SUSPICIOUS_AT_MOST)
+    return _error(array, truth) > limit * float(np.linalg.norm(np.nan_to_num(truth, posinf=0.0, neginf=0.0)))
+
+
+def _error(array: Array, truth: Array) -> float:
+    if array.shape != truth.shape:
+        return float("inf")
+    finite = np.isfinite(array) & np.isfinite(truth)
+    return float(np.linalg.norm(array[finite].astype(np.float64) - truth[finite].astype(np.float64)))

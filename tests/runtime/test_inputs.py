@@ -1,0 +1,118 @@
+"""Inputs that are made up for a model."""
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from bnfold.errors import ModelError
+from bnfold.runtime.inputs import Sizes, default_inputs, fallback_inputs, fed_inputs, make_inputs, only_tensors
+from tests.helpers.models import parse
+
+IMAGES = "g (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Identity(x) }"
+
+
+def model_of(inputs):
+    return parse(f"g ({inputs}) => (float[1] y) {{ y = Constant<value_floats = [1.0]>() }}")
+
+
+def feeds_of(inputs, kind="normal", sizes=Sizes(4, 7)):  # noqa: B008 - frozen
+    return make_inputs(model_of(inputs), kind, 0, sizes).feeds
+
+
+def test_all_kinds_of_contents_are_there():
+    kinds = {one.name: one.feeds["x"] for one in default_inputs(parse(IMAGES))}
+    assert set(kinds) == {"normal", "uniform", "large", "zeros", "constant"}
+    assert 0.5 < kinds["normal"].std() < 2
+    assert kinds["uniform"].min() >= 0
+    assert kinds["large"].std() > 50
+    assert not kinds["zeros"].any()
+    assert len(np.unique(kinds["constant"])) == 1
+    assert kinds["constant"].all()
+
+
+def test_the_same_model_always_gets_the_same_inputs():
+    for left, right in zip(default_inputs(parse(IMAGES)), default_inputs(parse(IMAGES)), strict=True):
+        assert str(left) == str(right)
+        np.testing.assert_array_equal(left.feeds["x"], right.feeds["x"])
+
+
+def test_symbolic_dimensions_come_in_two_sizes_of_which_none_is_1():
+    shapes = {one.feeds["x"].shape for one in default_inputs(parse(IMAGES))}
+    assert len(shapes) == 2
+    for sizes in zip(*shapes, strict=True):
+        assert len(set(sizes)) == (1 if 3 in sizes else 2)
+        assert min(sizes) > 1
+    assert min(height for _, _, height, _ in shapes) >= 32
+
+
+def test_a_symbol_has_one_size_everywhere():
+    feeds = feeds_of("float[N, 2] a, float[2, N] b, float[T, N] c, float[2, T, L] d")
+    assert [array.shape for array in feeds.values()] == [(4, 2), (2, 4), (4, 4), (2, 4, 7)]
+
+
+def test_unknown_dimensions_are_a_batch_in_front_and_a_length_behind():
+    model = model_of("float[A, 2, B] x")
+    model.graph.inputs[0].shape = ir.Shape([None, 2, None])
+    assert make_inputs(model, "normal", 0, Sizes(4, 7)).feeds["x"].shape == (4, 2, 7)
+
+
+def test_large_samples_come_in_small_batches():
+    inputs = default_inputs(parse("g (float[N, 3, 224, 224] x) => (float[N] y) { y = Identity(x) }"))
+    assert {one.feeds["x"].shape[0] for one in inputs} == {1, 2}
+
+
+def test_a_model_of_one_fixed_sample_gets_more_seeds():
+    fixed = default_inputs(parse("g (float[1, 10] x) => (float[1, 10] y) { y = Identity(x) }"))
+    assert len(fixed) > len(default_inputs(parse(IMAGES)))
+    assert len({one.seed for one in fixed}) == len(fixed)
+
+
+def test_the_last_resort_is_a_single_photograph():
+    assert {one.feeds["x"].shape for one in fallback_inputs(parse(IMAGES))} == {(1, 3, 224, 224)}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16), ("float", np.float32), ("double", np.float64)],
+)
+def test_every_float_gets_finite_numbers_of_its_own_type(name, dtype):
+    for one in default_inputs(model_of(f"{name}[N, 4] x")):
+        assert one.feeds["x"].dtype == dtype
+        assert np.isfinite(one.feeds["x"]).all()
+
+
+def test_integers_are_small_enough_to_be_indices_and_bytes_use_their_range():
+    feeds = feeds_of("int64[N, 50] ids, uint8[N, 50] pixels, int8[N, 50] q, bool[N, 50] mask, int32 count")
+    assert [array.dtype for array in feeds.values()] == [np.int64, np.uint8, np.int8, np.bool_, np.int32]
+    assert feeds["ids"].min() == 0
+    assert feeds["ids"].max() == 9
+    assert feeds["pixels"].max() > 200
+    assert feeds["q"].min() < -100
+    assert len(np.unique(feeds["mask"])) == 2
+    assert feeds["count"].shape == ()
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "large", "zeros", "constant"])
+def test_scalars_are_arrays(kind):
+    assert all(type(array) is np.ndarray for array in feeds_of("float a, int64 b, bool c, uint8 d", kind).values())
+
+
+def test_initializers_among_the_inputs_are_not_fed():
+    model = parse("g (float[N] x, float[1] w) => (float[N] y) <float[1] w = {2}> { y = Mul(x, w) }", ir_version=3)
+    assert [value.name for value in fed_inputs(model)] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "inputs", ["seq(float[2]) x", "optional(float[2]) x", "string[2] x", "sparse_tensor(float[2]) x"]
+)
+def test_what_is_no_tensor_of_numbers_is_refused_by_name(inputs):
+    with pytest.raises(ModelError, match=r"^m\.onnx: 'x' is .*; only tensors of numbers can be compared$"):
+        only_tensors(model_of(inputs), "m.onnx")
+
+
+def test_an_input_of_unknown_rank_is_refused():
+    model = model_of("float[N] x")
+    model.graph.inputs[0].shape = None
+    with pytest.raises(ModelError, match="'x' has no shape"):
+        only_tensors(model, "m.onnx")

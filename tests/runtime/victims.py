@@ -1,0 +1,56 @@
+"""What the isolation tests call in child processes."""
+
+import os
+import sys
+import tempfile
+import time
+
+from bnfold.errors import MissingDependencyError, ModelError, VerificationError
+
+
+def add(left, right):
+    return left + right
+
+
+def chatter(value):
+    sys.stdout.write("a runtime says hello\n")
+    os.write(1, b"\xff\x00 and some bytes\n")
+    sys.stderr.write("and complains\n")
+    return value
+
+
+def die(signal):
+    os.kill(os.getpid(), signal)
+
+
+def litter():
+    tempfile.mkdtemp()
+    os._exit(1)
+
+
+def leave(status, message):
+    sys.stderr.write(message)
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def refuse():
+    raise ModelError("this model is not for me")
+
+
+def miss():
+    raise MissingDependencyError("onnxruntime", "cpu")
+
+
+def doubt():
+    raise VerificationError("they differ", {"a": "comparison"})
+
+
+def stumble():
+    return 1 // 0
+
+
+def hang(pid_file):
+    pid_file.with_suffix(".partial").write_text(str(os.getpid()))
+    pid_file.with_suffix(".partial").rename(pid_file)
+    time.sleep(60)

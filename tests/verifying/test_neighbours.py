@@ -1,0 +1,55 @@
+"""Neighbours differ from a model in the last bits of its weights, and in nothing else."""
+
+import numpy as np
+import pytest
+
+from bnfold.verifying.neighbours import move
+from tests.helpers.models import DTYPES, example, parse
+from tests.verifying.networks import random_network
+
+
+def weights(model):
+    return {name: value.const_value.numpy() for name, value in model.graph.initializers.items()}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_about_a_third_of_the_weights_moves_to_the_next_float(dtype):
+    text = "g (float[N, 40] x, float[40, 50] w) => (float[N, 50] y) { y = MatMul(x, w) }"
+    model = example(text, dtype=dtype)
+    before = weights(model)["w"].copy()
+    move(model, 0)
+    after = weights(model)["w"]
+    assert after.dtype == before.dtype
+    changed = after != before
+    assert 0.25 < changed.mean() < 0.42
+    infinity = np.asarray(np.inf, before.dtype)
+    up, down = np.nextafter(before, infinity), np.nextafter(before, -infinity)
+    assert (~changed | (after == up) | (after == down)).all()
+
+
+def test_each_seed_is_a_neighbour_of_its_own():
+    models = [random_network(0, operator="Conv", widths=(8, 8)).reference() for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        move(model, seed)
+    first, again, other = (weights(model) for model in models)
+    assert all((first[name] == again[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_constants_move_and_zeros_infinities_integers_and_sizes_do_not():
+    model = parse("""g (float[N, 3, 4, 4] x) => (float[N, 3, 8, 8] y, float[N, 3, 4, 4] z)
+        <float[4] sizes = {1, 1, 2, 2}, float[1] e = {2}, float[2] zeros = {0, 0}, int64[1] i = {3}> {
+        many = Constant<value_floats = [0.1]>()
+        w = Constant<value = float[1, 3, 1, 1] {0.1, 0.2, 0.3}>()
+        a = Mul(x, w) b = Pow(a, e) y = Resize(b, , sizes) z = Add(b, a) }""")
+    moved = set()
+    for seed in range(20):
+        move(model, seed)
+        node = next(node for node in model.graph if node.outputs[0].name == "w")
+        moved.add(node.attributes["value"].as_tensor().numpy().tobytes())
+    after = weights(model)
+    assert len(moved) > 1
+    np.testing.assert_array_equal(after["sizes"], [1, 1, 2, 2])
+    np.testing.assert_array_equal(after["e"], [2])
+    np.testing.assert_array_equal(after["zeros"], [0, 0])
+    np.testing.assert_array_equal(after["i"], [3])
