@@ -1,0 +1,125 @@
+"""benchmark(reference, candidate) → Benchmark: is the candidate faster here, by how much, and how sure is that?
+
+measuring.py      the times, in a child process
+statistics.py     the speed-up and its interval
+result.py         the result
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from bnfold import modelfile
+from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
+from bnfold.benchmarking.statistics import timing
+from bnfold.errors import BnfoldError, ModelError
+from bnfold.runtime import sessions
+from bnfold.runtime.inputs import Sizes, fed_inputs, make_inputs, only_tensors
+from bnfold.runtime.isolation import TIMEOUT, run_isolated
+from bnfold.runtime.sessions import Level
+from bnfold.runtime.sources import opened
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from bnfold.benchmarking.measuring import Pair
+    from bnfold.runtime.sources import Opened
+
+__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing", "benchmark"]
+
+_LENGTH = 224  # what symbolic dimensions other than the batch become: photographs
+_FEWEST_PAIRS = 2  # fewer have no interval
+
+
+def benchmark(
+    reference: str | os.PathLike[str] | ir.Model,
+    candidate: str | os.PathLike[str] | ir.Model,
+    *,
+    levels: Sequence[Level | str] = (Level.DISABLED, Level.ALL),
+    pairs: int = 7,
+    batch: int = 1,
+    timeout: float = TIMEOUT,
+    progress: Callable[[str], None] | None = None,
+) -> Benchmark:
+    """Time two models against each other in onnxruntime, on one thread of the CPU.
+
+    At each level, ``pairs`` pairs of fresh sessions are timed in turns; the ratio of their medians is one sample. The
+    intervals are Student's, at 95 %, over those samples.
+
+    Args:
+        reference: A path or an ``onnx_ir.Model``.
+        candidate: The same, with the same inputs.
+        levels: How much onnxruntime may optimise; ``all`` is what it does by default.
+        pairs: How many samples; 2 at least, and 7 or more for an interval worth having.
+        batch: What symbolic first dimensions become.
+        timeout: Seconds that each level may take.
+        progress: Told what is about to be timed.
+
+    Raises:
+        ModelError: A model cannot be read, its inputs are no tensors of numbers, or the two differ in their inputs.
+        ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    if pairs < _FEWEST_PAIRS or batch < 1:
+        raise BnfoldError(f"{pairs} pairs of batch {batch}: at least {_FEWEST_PAIRS} pairs and a batch of 1 are needed")
+    sessions.require()
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
+        left = opened(reference, Path(folder, "reference.onnx"))
+        right = opened(candidate, Path(folder, "candidate.onnx"))
+        only_tensors(left.model, left.name)
+        _see_same_inputs(left, right)
+        feed = make_inputs(left.model, "normal", 0, Sizes(batch, _LENGTH)).feeds
+        results = []
+        for level in map(Level, levels):
+            if progress is not None:
+                progress(f"{pairs} pairs of sessions, optimisations {level}")
+            measured, iterations = run_isolated(
+                "bnfold.benchmarking.measuring:measure",
+                {"paths": (left.path, right.path), "level": level, "feed": feed, "pairs": pairs},
+                subject=f"{left.name} against {right.name}",
+                timeout=timeout,
+            )
+            results.append(_level_timing(level, measured, iterations))
+        return Benchmark(
+            reference=_facts(left),
+            candidate=_facts(right),
+            levels=tuple(results),
+            batch=batch,
+            pairs=pairs,
+            threads=1,
+            runtime=f"onnxruntime {metadata.version('onnxruntime')}",
+        )
+
+
+def _see_same_inputs(left: Opened, right: Opened) -> None:
+    names = [[value.name for value in fed_inputs(model)] for model in (left.model, right.model)]
+    if names[0] != names[1]:
+        raise ModelError(f"{right.name}: its inputs are {names[1]}, and those of {left.name} are {names[0]}")
+
+
+def _level_timing(level: Level, measured: Sequence[Pair], iterations: int) -> LevelTiming:
+    return LevelTiming(
+        level=level,
+        latency=timing([pair.latency[0] for pair in measured], [pair.latency[1] for pair in measured]),
+        load=timing([pair.load[0] for pair in measured], [pair.load[1] for pair in measured]),
+        iterations=iterations,
+    )
+
+
+def _facts(model: Opened) -> ModelFacts:
+    graphs = list(modelfile.all_graphs(model.model))
+    nodes = [node for graph in graphs for node in graph]
+    weights = [value.const_value for graph in graphs for value in graph.initializers.values()]
+    files = {Path(model.path), *(Path(weight.path) for weight in weights if isinstance(weight, ir.ExternalTensor))}
+    return ModelFacts(
+        name=model.name,
+        size=sum(file.stat().st_size for file in files),
+        nodes=len(nodes),
+        batch_normalizations=sum(node.op_type == "BatchNormalization" and node.domain == "" for node in nodes),
+    )

@@ -1,0 +1,77 @@
+"""A Benchmark for people: one table of times, one of facts, and what they come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.reporting.document import Document, Table, Text
+
+if TYPE_CHECKING:
+    from bnfold.benchmarking import Benchmark, ModelFacts, Timing
+    from bnfold.reporting.document import Style
+
+__all__ = ["document"]
+
+_DEFAULT_LEVEL = "all"
+_STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain"}
+
+
+def document(result: Benchmark) -> Document:
+    """Times with their intervals, sizes and node counts, and the answer in one sentence a level."""
+    return Document(
+        f"{result.candidate.name} against {result.reference.name}",
+        (_times(result), _facts(result), _conditions(result), *_answers(result)),
+    )
+
+
+def _times(result: Benchmark) -> Table:
+    columns = ("level", "", "reference", "candidate", "speed-up", "95 %", "verdict")
+    rows = [
+        row
+        for timing in result.levels
+        for row in (_time(timing.level, "latency", timing.latency), _time(timing.level, "load", timing.load))
+    ]
+    return Table(columns, tuple(rows), numeric=frozenset(columns[2:6]))
+
+
+def _time(level: str, what: str, timing: Timing) -> tuple[str, ...]:
+    return (
+        str(level),
+        what,
+        f"{timing.reference * 1000:.3f} ms",
+        f"{timing.candidate * 1000:.3f} ms",
+        f"{timing.speedup:.2f}×",
+        f"{timing.low:.2f} to {timing.high:.2f}",
+        timing.change.value,
+    )
+
+
+def _facts(result: Benchmark) -> Table:
+    columns = ("model", "bytes", "nodes", "BatchNormalizations")
+    return Table(columns, (_fact(result.reference), _fact(result.candidate)), numeric=frozenset(columns[1:]))
+
+
+def _fact(model: ModelFacts) -> tuple[str, ...]:
+    return model.name, f"{model.size:,}", str(model.nodes), str(model.batch_normalizations)
+
+
+def _conditions(result: Benchmark) -> Text:
+    text = (
+        f"{result.runtime}, CPU, {result.threads} thread, batch {result.batch}; {result.pairs} pairs of fresh sessions"
+    )
+    return Text(f"{text} a level, ratio of medians, geometric mean", "dim")
+
+
+def _answers(result: Benchmark) -> list[Text]:
+    answers = []
+    for timing in result.levels:
+        where = f"Level {timing.level}" + (" (the default of onnxruntime)" * (timing.level == _DEFAULT_LEVEL))
+        text = f"{where}: {_words(timing.latency)}; loads: {_words(timing.load)}"
+        answers.append(Text(text, _STYLES[timing.latency.change]))
+        if timing.level == _DEFAULT_LEVEL and timing.latency.change == "no change":
+            answers.append(Text("No change there is a normal answer: onnxruntime itself folds what it can at load"))
+    return answers
+
+
+def _words(timing: Timing) -> str:
+    return f"{timing.change.value}, {timing.low:.2f} to {timing.high:.2f} times as fast"

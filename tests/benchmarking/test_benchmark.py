@@ -1,0 +1,98 @@
+"""``benchmark``, end to end; what it says of speed is not tested, for that depends on the machine's mood."""
+
+import onnx_ir as ir
+import pytest
+
+import bnfold
+from bnfold import modelfile
+from bnfold.benchmarking import Change, benchmark, measuring
+from bnfold.errors import BnfoldError, ExecutionError, ModelError, ModelFileError
+from bnfold.runtime.sessions import Level
+from tests.helpers.models import parse
+from tests.verifying.networks import random_network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(5, operator="Conv", layers=2, widths=(4, 8), batch="N")
+
+
+def test_both_levels_are_timed_and_the_models_described(network, tmp_path):
+    modelfile.save(network.reference(), tmp_path / "a.onnx")
+    modelfile.save(network.folded(), tmp_path / "b.onnx")
+    said = []
+    result = bnfold.benchmark(tmp_path / "a.onnx", tmp_path / "b.onnx", pairs=3, batch=2, progress=said.append)
+    assert [timing.level for timing in result.levels] == ["disabled", "all"]
+    assert said == ["3 pairs of sessions, optimisations disabled", "3 pairs of sessions, optimisations all"]
+    for level in result.levels:
+        assert level.iterations >= 1
+        for timing in (level.latency, level.load):
+            assert timing.reference > 0
+            assert timing.candidate > 0
+            assert timing.low <= timing.speedup <= timing.high
+            assert len(timing.speedups) == 3
+            assert timing.change in Change
+    assert result.reference.name == str(tmp_path / "a.onnx")
+    assert result.reference.size == (tmp_path / "a.onnx").stat().st_size
+    assert (result.reference.batch_normalizations, result.candidate.batch_normalizations) == (2, 0)
+    assert (result.reference.nodes, result.candidate.nodes) == (6, 4)
+    assert (result.batch, result.pairs, result.threads) == (2, 3, 1)
+    assert result.runtime.startswith("onnxruntime 1.")
+
+
+def test_a_model_in_memory_can_be_timed_at_one_level(network):
+    result = benchmark(network.reference(), network.folded(), levels=["basic"], pairs=2)
+    assert [timing.level for timing in result.levels] == [Level.BASIC]
+    assert result.candidate.name == "g (in memory)"
+
+
+def test_external_data_counts_as_part_of_the_file(network, tmp_path):
+    ir.save(network.reference(), tmp_path / "a.onnx", external_data="a.data", size_threshold_bytes=1)
+    result = benchmark(tmp_path / "a.onnx", network.folded(), levels=["disabled"], pairs=2)
+    assert result.reference.size == sum(file.stat().st_size for file in tmp_path.iterdir())
+
+
+def test_the_order_alternates_from_pair_to_pair(network, tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr(measuring, "_load", lambda path, level: (events.append(f"load {path}") or path, 0.02))
+    monkeypatch.setattr(measuring, "_block", lambda path, feed, count: events.append(path) or [0.02] * count)
+    monkeypatch.setattr(measuring, "_counts", lambda paths, level, feed: (1, 2))
+    pairs, iterations = measuring.measure(("a", "b"), Level.ALL, {}, 2)
+    first = ["load a", "load b", "a", "b", "a", "b", "b", "a"]  # load, warm up, A B B A
+    assert events == first + [event.translate(str.maketrans("ab", "ba")).replace("lobd", "load") for event in first]
+    assert iterations == 2
+    assert pairs == [measuring.Pair((0.02, 0.02), (0.02, 0.02))] * 2
+
+
+def test_blocks_are_some_tens_of_milliseconds_of_at_least_one_inference(network, tmp_path, monkeypatch):
+    class Session:
+        def run(self, *args):
+            return []
+
+    monkeypatch.setattr(measuring, "open_session", lambda path, level: Session())
+    for seconds, iterations in ((0.001, 30), (5.0, 1), (1e-9, 1000)):
+        monkeypatch.setattr(measuring, "_block", lambda session, feed, count, seconds=seconds: [seconds] * count)
+        assert measuring._counts(("a", "b"), Level.ALL, {})[1] == iterations
+
+
+def test_too_few_pairs_are_refused(network):
+    with pytest.raises(BnfoldError, match="at least 2 pairs"):
+        benchmark(network.reference(), network.folded(), pairs=1)
+
+
+def test_models_of_different_inputs_are_refused(network):
+    other = parse("g (float[N, 2] z) => (float[N, 2] y) { y = Relu(z) }")
+    with pytest.raises(ModelError, match=r"its inputs are \['z'\], and those of g \(in memory\) are \['x'\]"):
+        benchmark(network.reference(), other)
+
+
+def test_a_missing_file_is_refused(network, tmp_path):
+    with pytest.raises(ModelFileError, match="no such file"):
+        benchmark(network.reference(), tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("operator", ["Unheard(x)", "MatMul(x, x)"])
+def test_a_model_that_cannot_be_run_is_an_execution_error(operator):
+    text = f"g (float[N, 3] x) => (float[N, 3] y) {{ y = {operator} }}"
+    with pytest.raises(ExecutionError, match=r"onnxruntime refuses the model|refuses its inputs"):
+        benchmark(parse(text), parse(text), pairs=2, batch=2)
