@@ -63,8 +63,8 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
     kept += [_explain(site, attempts) for site, attempts in blocked.items()]
     return FoldResult(
         working,
-        tuple(folded),
-        tuple(sorted(kept, key=lambda entry: order.get(entry.node, 0))),
+        tuple(sorted(folded, key=lambda entry: order[entry.node])),
+        tuple(sorted(kept, key=lambda entry: order[entry.node])),
         rewriter.flushed_subnormals,
         nodes_before,
         _count(working),

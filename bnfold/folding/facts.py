@@ -76,7 +76,8 @@ def _matching(model: ir.Model, patterns: Iterable[str]) -> frozenset[ir.Node]:
     nodes = [node for graph in all_graphs(model) for node in graph]
     found: set[ir.Node] = set()
     for pattern in patterns:
-        matches = [node for node in nodes if any(fnmatchcase(name, pattern) for name in _names(node))]
+        # Names such as "blocks[0]/bn" hold brackets: a name matches itself, whatever it means as a pattern.
+        matches = [n for n in nodes if any(name == pattern or fnmatchcase(name, pattern) for name in _names(n))]
         if not matches:
             raise BnfoldError(f"--keep {pattern}: no node has such a name, nor an output of such a name")
         found.update(matches)

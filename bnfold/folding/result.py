@@ -90,8 +90,8 @@ class FoldResult:
 
     Attributes:
         model: The new model; the one that was given is untouched.
-        folded: The affines that are gone, in the order of the plans.
-        kept: Those that stay, in the order of the graph.
+        folded: The affines that are gone, in the order of the graph.
+        kept: Those that stay, likewise.
         flushed_subnormals: How many rewritten weights became subnormal and were set to 0.
         nodes_before: Number of nodes, bodies and functions included.
         nodes_after: The same of the new model.

@@ -7,17 +7,19 @@ have, and how many channels.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bnfold.folding.constants import constant_tensor
-from bnfold.folding.nodes import find_input, integer
+from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Dim", "Shape", "Shapes"]
 
@@ -54,7 +56,8 @@ class Shapes:
 
     def _learn(self, graph: ir.Graph, copy: ir.Model) -> None:
         """Run ONNX's inference on a copy, so that the graph itself stays as it is, and take note of what it finds."""
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+        with _quiet():
+            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
         ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
         for original, twin in zip(map(_values, ours), map(_values, theirs), strict=True):
             for value, inferred in zip(original, twin, strict=True):
@@ -85,7 +88,7 @@ class Shapes:
         source: ir.Value | None = value
         known: Shape | None = None
         while source is not None and known is None:
-            known = self._shapes.get(source) or _written_shape(source.producer()) or _read_shape(source)
+            known = self._shapes.get(source) or _written_shape(source.producer()) or _read_shape(source, self._shapes)
             path.append(source)
             node = source.producer()
             source = find_input(node, 0) if node is not None and _keeps_shape(node) else None
@@ -93,40 +96,56 @@ class Shapes:
             self._shapes.update(dict.fromkeys(path, known))
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Where inference gives up it logs a traceback; for us that only means that less is known."""
+    logger = logging.getLogger(ShapeInferencePass.__module__)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _keeps_shape(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _KEEP_SHAPE
 
 
 def _written_shape(node: ir.Node | None) -> Shape | None:
-    """What the weights of a Conv, ConvTranspose or Gemm say of its output."""
-    if node is None or node.domain != "" or node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+    """What the constants of an op say of its output."""
+    if node is None or node.domain != "":
         return None
+    constant = _constant_operand(node)
     if node.op_type == "Gemm":
         return (None, None)
-    weight = _weight_shape(node)
-    if weight is None:
-        return None
-    group = integer(node, "group", 1)
-    channels = weight[0] if node.op_type == "Conv" else weight[1] * group
-    return (None, channels, *[None] * (len(weight) - 2))
-
-
-def _read_shape(value: ir.Value) -> Shape | None:
-    """What the weights of a reader say of this tensor."""
-    for node, slot in value.uses():
-        if slot == 0 and node.domain == "" and node.op_type in ("Conv", "ConvTranspose"):
-            weight = _weight_shape(node)
-            if weight is not None:
-                return (None,) * len(weight)
-        if slot == 0 and node.domain == "" and node.op_type == "Gemm":
-            return (None, None)
+    if node.op_type == "Reshape" and constant is not None:
+        # 0 and −1 stand for sizes that the constant does not tell.
+        return tuple(size if size > 0 else None for size in constant.numpy().tolist())
+    if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
+        rank = len(constant.shape)
+        channels = constant.shape.numpy()[0] if node.op_type == "Conv" else None
+        return (None, channels, *[None] * (rank - 2))
     return None
 
 
-def _weight_shape(node: ir.Node) -> tuple[int, ...] | None:
+def _read_shape(value: ir.Value, shapes: Mapping[ir.Value, Shape]) -> Shape | None:
+    """What the readers of a tensor say of it."""
+    for node, slot in value.uses():
+        if slot != 0 or node.domain != "":
+            continue
+        if node.op_type == "Gemm":
+            return (None, None)
+        constant = _constant_operand(node)
+        if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
+            return (None,) * len(constant.shape)
+        if _keeps_shape(node) and node.outputs[0] in shapes:
+            return shapes[node.outputs[0]]
+    return None
+
+
+def _constant_operand(node: ir.Node) -> ir.TensorProtocol | None:
     value = find_input(node, 1)
-    tensor = constant_tensor(value) if value is not None else None
-    return tuple(tensor.shape.numpy()) if tensor is not None else None
+    return constant_tensor(value) if value is not None else None
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

@@ -54,27 +54,21 @@ class ReluRule:
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
         data, output = required_input(node, 0), node.outputs[0]
-        known = view.settled(data)
-        if known is not None:
-            return Answer({output: _forward(known)})
-        known = view.settled(output)
-        return Answer({data: _back(known)} if known is not None else {})
+        if (known := view.settled(data)) is not None:
+            return Answer({output: _forward(known, view.read(data))})
+        if (known := view.settled(output)) is not None:
+            return Answer({data: _back(known, view.write(output))})
+        return Answer()
 
 
-def _forward(known: Reexpression) -> Reexpression:
-    if known.read is None:  # a constant is wanted of what writes the input: its readers are already blocked
-        raise Blocked("also reads a tensor of which the fold leaves only a constant")
-    _check(known.read)
-    if known.write is not None:
-        return known
-    return Reexpression.from_read(Affine(known.read.scale, np.maximum(known.read.shift, 0)))
+def _forward(known: Reexpression, read: Affine) -> Reexpression:
+    _check(read)
+    return known if known.write is not None else Reexpression.from_read(Affine(read.scale, np.maximum(read.shift, 0)))
 
 
-def _back(known: Reexpression) -> Reexpression:
-    if known.write is None:
-        raise Blocked("also writes a tensor whose old content cannot be had where the scale is 0")
-    _check(known.write)
-    if known.read is None and (known.write.shift < 0).any():  # condition 3
+def _back(known: Reexpression, write: Affine) -> Reexpression:
+    _check(write)
+    if known.read is None and (write.shift < 0).any():  # condition 3
         raise Blocked("never writes the negative constant that is wanted of a channel with scale 0")
     return known
 

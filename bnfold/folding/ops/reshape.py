@@ -107,7 +107,9 @@ def _numbers(shape: Shape) -> list[int] | None:
 
 
 def _text(shape: Shape) -> str:
-    return f"[{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
+    # Names that shape inference made up mean nothing to a reader.
+    known = ("?" if dim is None or str(dim).startswith("unk__") else str(dim) for dim in shape)
+    return f"[{', '.join(known)}]"
 
 
 def _groups(old: Shape, new: Shape) -> list[_Group]:

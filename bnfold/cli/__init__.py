@@ -1,0 +1,68 @@
+"""The ``bnfold`` command: one command a file, each parses, calls one public function, and reports.
+
+Exit codes, the same everywhere:
+
+    0   yes
+    1   the answer is no: not equivalent, accuracy missed, PyTorch and ONNX disagree
+    2   usage, or an input that cannot be used
+    3   could not check: a runtime crashed or took too long, a provider was not really used
+    70  a bug in bnfold
+    130 interrupted (Ctrl-C)
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from bnfold.cli import bench, export, fold, train, verify
+from bnfold.errors import BnfoldError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="bnfold",
+    help="Move every BatchNormalization of an ONNX model into the weights around it, exactly, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train.train, export.export, fold.fold, verify.verify, bench.bench):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from bnfold import __version__
+
+        typer.echo(f"bnfold {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Move every BatchNormalization of an ONNX model into the weights around it, exactly, and prove it."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit; a user's mistake is one line on stderr, never a traceback."""
+    try:
+        app()
+    except BnfoldError as error:
+        print(f"bnfold: {error}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        print("bnfold: this is a bug in bnfold; please report it with the lines above", file=sys.stderr)  # noqa: T201
+        sys.exit(70)
+    sys.exit(0)

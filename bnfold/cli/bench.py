@@ -1,0 +1,64 @@
+"""``bnfold bench``: is one model faster than another, here?"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.reporting import Format, Report
+from bnfold.runtime.sessions import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["bench"]
+
+
+def bench(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The .onnx file to measure against.")],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="The .onnx file in question.")],
+    level: Annotated[
+        list[Level] | None,
+        typer.Option(
+            help="How much onnxruntime may optimise. Repeatable. Default: disabled, and all, its own default."
+        ),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=2, help="Pairs of fresh sessions a level.")] = 7,
+    batch: Annotated[int, typer.Option(min=1, help="What symbolic batch dimensions become.")] = 1,
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one level may take.")] = 600,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
+    report: ReportOption = None,
+) -> None:
+    """Time two models in turns, in onnxruntime on one thread: the speed-up, with its 95 % interval.
+
+    Exits with 2 when a file cannot be used, 3 when a model cannot be run, and else with 0.
+    """
+    files = parse_reports(report)
+    from bnfold import benchmarking
+    from bnfold.reporting.timing import document
+
+    with _progress() as show:
+        result = benchmarking.benchmark(
+            reference,
+            candidate,
+            levels=tuple(level or (Level.DISABLED, Level.ALL)),
+            pairs=pairs,
+            batch=batch,
+            timeout=timeout,
+            progress=show,
+        )
+    emit(Report("benchmark", result, document(result)), format, files)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is being timed, on stderr, and only on a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("opening the models") as status:
+        yield status.update

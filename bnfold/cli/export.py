@@ -1,0 +1,37 @@
+"""``bnfold export``: PyTorch to ONNX, every BatchNormalization kept."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.reporting import Format, Report
+
+__all__ = ["export"]
+
+
+def export(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The network: digits_cnn.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to write (default: model.onnx beside the weights)."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The weights to load (default: models/SOURCE/weights.safetensors)."),
+    ] = None,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
+    report: ReportOption = None,
+) -> None:
+    """Export a trained network to ONNX with its BatchNormalizations kept, and check it against PyTorch."""
+    files = parse_reports(report)
+    from bnfold import exporting
+    from bnfold.reporting.exporting import document
+
+    result = exporting.export(source, output=output, weights=weights)
+    emit(Report("export", result, document(result)), format, files)

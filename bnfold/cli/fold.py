@@ -1,0 +1,102 @@
+"""``bnfold fold``: fold a model, verify the result, and only then keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.errors import BnfoldError, MissingDependencyError, VerificationError
+from bnfold.reporting import Format, Report
+from bnfold.reporting.document import Text
+
+if TYPE_CHECKING:
+    from bnfold.folding import FoldResult
+    from bnfold.verifying import Comparison
+
+__all__ = ["fold"]
+
+
+def fold(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file; it is never changed.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write. Default: MODEL.folded.onnx beside it.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Leave nodes of this name alone (* ? [a-z]). Repeatable."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the input.")] = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization was kept.")] = False,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
+    report: ReportOption = None,
+) -> None:
+    """Move every BatchNormalization that can be moved exactly into the weights around it.
+
+    The result is verified in onnxruntime against the input, with a float64 oracle, before it is kept.
+    """
+    from bnfold import folding
+
+    files = parse_reports(report)
+    target = output or model.with_name(f"{model.stem}.folded.onnx")
+    _refuse_overwriting(model, target)
+    if verify and not dry_run:
+        _require_runtime()
+    result = folding.fold(model, keep=keep or ())
+    if dry_run:
+        title, verdict = f"{model}: the plan; nothing was written", None
+    else:
+        title, verdict = f"{model} → {target}", _verdict(_save(result, model, target, verify=verify))
+    from bnfold.reporting.fold import document
+
+    emit(Report("fold", result, document(result, title, verdict)), format, files)
+    if strict and result.kept:
+        raise typer.Exit(1)
+
+
+def _refuse_overwriting(model: Path, target: Path) -> None:
+    if target.exists() and model.exists() and target.samefile(model):
+        raise BnfoldError(f"{target}: the output would overwrite the input; choose another -o")
+
+
+def _require_runtime() -> None:
+    """Say at once, not after the work, that the result could not be verified."""
+    from bnfold.runtime import sessions
+
+    try:
+        sessions.require()
+    except MissingDependencyError as error:
+        raise BnfoldError(f"{error}, or leave the result unverified with --no-verify") from None
+
+
+def _save(result: FoldResult, model: Path, target: Path, *, verify: bool) -> Comparison | None:
+    """Verify before the file is put in place: a result that fails is never there."""
+    from bnfold import verifying
+
+    if not verify:
+        result.save(target)
+        return None
+    comparisons: list[Comparison] = []
+
+    def accept(temporary: Path) -> None:
+        comparison = verifying.verify(model, temporary)
+        if not comparison:
+            broken = "; ".join(
+                f"{check.name}: {check.message}" for check in comparison.checks if check.verdict == "fail"
+            )
+            raise VerificationError(f"{target}: not written, for the result is not equivalent: {broken}", comparison)
+        comparisons.append(comparison)
+
+    result.save(target, accept=accept)
+    return comparisons[0]
+
+
+def _verdict(comparison: Comparison | None) -> Text:
+    if comparison is None:
+        return Text("not verified", "warning")
+    ratios = [output.error_ratio for output in comparison.outputs if output.error_ratio is not None]
+    figure = f", {max(ratios):.2f} times the error of the original against float64" if ratios else ""
+    return Text(f"verified in onnxruntime: equivalent on {len(comparison.inputs)} inputs{figure}", "good")

@@ -1,0 +1,50 @@
+"""``bnfold train``: train a small network of the zoo."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.reporting import Format, Report
+
+__all__ = ["train"]
+
+
+def train(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The network: digits_cnn.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where to write (default: models/NAME)."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    lr: Annotated[float, typer.Option(help="Learning rate at first; a cosine takes it to 0.")] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 64,
+    target: Annotated[
+        float | None, typer.Option(help="Exit 1 when the held-out accuracy, 0 to 1, stays below this.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights that are there.")] = False,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
+    report: ReportOption = None,
+) -> None:
+    """Train a small network with BatchNorm; write its weights, metrics and card."""
+    files = parse_reports(report)
+    from bnfold import training
+    from bnfold.reporting.training import document
+
+    result = training.train(
+        name,
+        output=output,
+        epochs=epochs,
+        seed=seed,
+        lr=lr,
+        batch_size=batch_size,
+        target=target,
+        overwrite=overwrite,
+        progress=True,
+    )
+    emit(Report("training", result, document(result)), format, files)
+    raise typer.Exit(0 if result else 1)

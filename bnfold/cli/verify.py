@@ -1,0 +1,34 @@
+"""``bnfold verify``: does one model compute what another computes?"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.reporting import Format, Report
+
+__all__ = ["verify"]
+
+
+def verify(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The .onnx file that is right.")],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="The .onnx file to judge.")],
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one run may take.")] = 600,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
+    report: ReportOption = None,
+) -> None:
+    """Compare two models in onnxruntime, judged by the reference computed in float64.
+
+    Exits with 0 when they are equivalent, 1 when not, 2 when a file cannot be used, 3 when a model cannot be run.
+    """
+    files = parse_reports(report)
+    from bnfold import verifying
+    from bnfold.reporting.comparison import document
+
+    result = verifying.verify(reference, candidate, timeout=timeout)
+    emit(Report("comparison", result, document(result)), format, files)
+    if not result:
+        raise typer.Exit(1)

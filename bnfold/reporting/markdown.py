@@ -1,0 +1,35 @@
+"""Documents for pull requests and step summaries: GitHub's Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.reporting.document import Document, Style, Table
+
+if TYPE_CHECKING:
+    from bnfold.reporting.document import Block
+
+__all__ = ["render"]
+
+_MARKS: dict[Style, str] = {"plain": "", "good": "✅ ", "bad": "❌ ", "warning": "⚠️ ", "dim": ""}
+
+
+def render(document: Document) -> str:
+    """A heading of the second level, then paragraphs and tables."""
+    parts = [f"## {_escape(document.title)}", *(_block(block) for block in document.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    if not isinstance(block, Table):
+        return _MARKS[block.style] + _escape(block.text)
+    rules = ("---:" if column in block.numeric else ":---" for column in block.columns)
+    lines = [block.columns, tuple(rules), *(tuple(map(_escape, row)) for row in block.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Names of nodes hold underscores, stars, pipes and angle brackets; none of them is meant as markup."""
+    for character in "\\`*_|<>[]#":
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")

@@ -1,0 +1,68 @@
+"""``bnfold bench``: exit codes, and what goes to stdout, stderr and files."""
+
+import json
+import sys
+
+import pytest
+
+from bnfold import modelfile
+from bnfold.cli import main
+from tests.helpers.models import parse
+from tests.verifying.networks import random_network
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder with models; gives the exit code, stdout and stderr."""
+    network = random_network(5, operator="Gemm", layers=2, widths=(4, 8), batch="N")
+    modelfile.save(network.reference(), tmp_path / "a.onnx")
+    modelfile.save(network.folded(), tmp_path / "b.onnx")
+    modelfile.save(parse("g (float[2] x) => (float[2] y) { y = Unheard(x) }"), tmp_path / "unheard.onnx")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bnfold", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        output = capsys.readouterr()
+        return end.value.code, output.out, output.err
+
+    return run
+
+
+def test_prints_both_levels_and_exits_with_0_whatever_is_faster(command):
+    code, out, err = command("bench", "a.onnx", "b.onnx", "--pairs", "2")
+    assert (code, err) == (0, "")
+    assert "Level disabled: " in out
+    assert "Level all (the default of onnxruntime): " in out
+    assert "BatchNormalizations" in out
+
+
+def test_json_holds_every_pair(command):
+    code, out, _ = command(
+        "bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "basic", "--batch", "3", "--format", "json"
+    )
+    report = json.loads(out)
+    assert code == 0
+    assert (report["kind"], report["batch"], report["threads"]) == ("benchmark", 3, 1)
+    (level,) = report["levels"]
+    assert level["level"] == "basic"
+    assert len(level["latency"]["speedups"]) == 2
+    assert report["reference"]["batch_normalizations"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("none.onnx", "b.onnx"), 2),
+        (("a.onnx", "b.onnx", "--pairs", "1"), 2),
+        (("a.onnx", "b.onnx", "--level", "most"), 2),
+        (("a.onnx", "unheard.onnx"), 3),
+        (("unheard.onnx", "unheard.onnx"), 3),
+    ],
+)
+def test_what_cannot_be_timed_has_nothing_on_stdout(command, arguments, code):
+    end, out, err = command("bench", *arguments)
+    assert (end, out) == (code, "")
+    assert err
+    assert "Traceback" not in err

@@ -1,0 +1,86 @@
+"""``bnfold verify``: exit codes, and what goes to stdout, stderr and files."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bnfold import modelfile
+from bnfold.cli import main
+from tests.helpers.models import parse
+from tests.verifying.networks import random_network
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder with models; gives the exit code, stdout and stderr."""
+    network = random_network(5, operator="Gemm", layers=2, widths=(4, 8), var=(0.1, 2.0), batch="N")
+    modelfile.save(network.reference(), tmp_path / "a.onnx")
+    modelfile.save(network.folded(), tmp_path / "b.onnx")
+    modelfile.save(network.folded("one bias lost"), tmp_path / "wrong.onnx")
+    modelfile.save(parse("g (float[2] x) => (float[2] y) { y = Unheard(x) }"), tmp_path / "unheard.onnx")
+    (tmp_path / "empty.onnx").touch()
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bnfold", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        output = capsys.readouterr()
+        return end.value.code, output.out, output.err
+
+    return run
+
+
+def test_equivalent_models_exit_with_0_and_a_table(command):
+    code, out, err = command("verify", "a.onnx", "b.onnx")
+    assert (code, err) == (0, "")
+    assert "b.onnx against a.onnx" in out
+    assert "output 'y'" in out
+    assert "smallest tolerance that would have passed" in out
+    assert out.strip().endswith("Equivalent")
+
+
+def test_models_that_differ_exit_with_1_and_the_verdict_in_words(command):
+    code, out, err = command("verify", "a.onnx", "wrong.onnx")
+    assert (code, err) == (1, "")
+    assert out.strip().endswith("Not equivalent: output 'y'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("none.onnx", "b.onnx"), 2, "none.onnx: no such file"),
+        (("a.onnx", "empty.onnx"), 2, "empty.onnx: the file is empty"),
+        (("a.onnx", "."), 2, "is a folder"),
+        (("a.onnx", "b.onnx", "--report", "xml=out"), 2, "--report xml=out"),
+        (("unheard.onnx", "unheard.onnx"), 3, "reference: unheard.onnx: onnxruntime refuses the model"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_on_stderr(command, arguments, code, words):
+    assert command("verify", *arguments)[0] == code
+    _, out, err = command("verify", *arguments)
+    assert out == ""
+    assert err.startswith("bnfold: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_json_is_all_that_goes_to_stdout_and_a_report_can_go_to_a_file(command, tmp_path):
+    code, out, _ = command("verify", "a.onnx", "wrong.onnx", "--format", "json", "--report", "markdown=out.md")
+    report = json.loads(out)
+    assert code == 1
+    assert (report["schema_version"], report["kind"], report["equivalent"]) == (1, "comparison", False)
+    assert report["checks"][-1]["verdict"] == "fail"
+    assert report["checks"][-1]["limit"] == 2.0
+    assert report["seeds"] == [0, 1, 2, 3, 4, 5]
+    assert "❌ Not equivalent" in (tmp_path / "out.md").read_text(encoding="utf-8")
+
+
+def test_a_fresh_process_says_the_same(command, tmp_path):
+    base = [sys.executable, "-m", "bnfold", "verify", "a.onnx"]
+    for candidate, code in (("b.onnx", 0), ("wrong.onnx", 1), ("none.onnx", 2)):
+        done = subprocess.run([*base, candidate], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done
+        assert "Traceback" not in done.stderr

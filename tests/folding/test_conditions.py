@@ -1,0 +1,519 @@
+"""Each condition of each rule, broken: the affine stays, the reason says so, and the result is still exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bnfold
+from tests.helpers import oracle
+from tests.helpers.models import affines, constant, example, parse, serialised, set_constant
+
+# Parameters of a BatchNormalization of C channels, for the head of a graph.
+BN = "float[{c}] scale, float[{c}] bias, float[{c}] mean, float[{c}] var"
+
+# name: (what makes the model, part of the reason)
+BROKEN = {
+    "add_of_two_tensors": (
+        """
+        g (float[N,2,5] x, float[2,2,1] w, BN2) => (float[N,2,5] y) {
+            a = Conv (x, w)
+            b = Tanh (x)
+            s = Add (a, b)
+            y = BatchNormalization (s, scale, bias, mean, var)
+        }
+        """,
+        "Add 's' adds two tensors",
+    ),
+    "add_that_broadcasts_the_data": (
+        """
+        g (float[N,1,5] x, float[5,4] w, float[3,1] c, BN3) => (float[N,3,4] y) {
+            u = MatMul (x, w)
+            s = Add (u, c)
+            y = BatchNormalization (s, scale, bias, mean, var)
+        }
+        """,
+        "broadcasts 'u' to the shape of its constant, [3, 1]",
+    ),
+    "add_of_a_constant_with_more_axes": (
+        """
+        g (float[N,5] x, float[5,4] w, float[1,1,4] c, BN1) => (float[1,1,1,4] y) {
+            u = MatMul (x, w)
+            s = Add (u, c)
+            axes = Constant <value_ints = [0]> ()
+            r = Unsqueeze (s, axes)
+            y = BatchNormalization (r, scale, bias, mean, var)
+        }
+        """,
+        "broadcasts 'u'",
+    ),
+    "batch_normalization_in_training_mode": (
+        """
+        g (float[N,3,5] x, BN3) => (float[N,3,5] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            t, m, v = BatchNormalization <training_mode = 1> (n, scale, bias, mean, var)
+            y = Tanh (t)
+        }
+        """,
+        "BatchNormalization 't' is no affine (training mode",
+    ),
+    "batch_normalization_with_runtime_parameters": (
+        """
+        g (float[N,3,5] x, BN3) => (float[N,3,5] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            axes = Constant <value_ints = [0, 2]> ()
+            m = ReduceMean <keepdims = 0> (x, axes)
+            t = BatchNormalization (n, scale, bias, m, var)
+            y = Tanh (t)
+        }
+        """,
+        "has a parameter mean that is not a floating-point constant",
+    ),
+    "conv_with_runtime_weights": (
+        """
+        g (float[4,3,3] x, float[4,3,3] u, BN4) => (float[4,4,1] y) {
+            w = Tanh (x)
+            h = Conv (u, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "has a weight that is not a floating-point constant",
+    ),
+    "conv_with_a_runtime_bias": (
+        """
+        g (float[3] x, float[1,2,5] u, float[3,2,3] w, BN3) => (float[1,3,3] y) {
+            h = Conv (u, w, x)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "has a bias 'x' that is not a constant",
+    ),
+    "conv_in_front_with_a_runtime_bias": (
+        """
+        g (float[3] x, float[1,2,5] u, float[3,2,3] w, BN2) => (float[1,3,3] y) {
+            t = Tanh (u)
+            n = BatchNormalization (t, scale, bias, mean, var)
+            y = Conv (n, w, x)
+        }
+        """,
+        "has a bias 'x' that is not a constant",
+    ),
+    "conv_behind_another_axis": (
+        """
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            t = Transpose <perm = [0,2,1]> (h)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }
+        """,
+        "has weights along axis 1 of its output, but the affine varies along 2",
+    ),
+    "conv_in_front_of_another_axis": (
+        """
+        g (float[N,5,2] x, float[3,2,3] w, BN5) => (float[N,3,3] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            t = Transpose <perm = [0,2,1]> (n)
+            y = Conv (t, w)
+        }
+        """,
+        "has weights along axis 1 of its input, but the affine varies along 2",
+    ),
+    "conv_transpose_with_overlap": (
+        """
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose (n, w)
+        }
+        """,
+        "strides are not the kernel [2]",
+    ),
+    "conv_transpose_with_gaps": (
+        """
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,7] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose <strides = [2], dilations = [2]> (n, w)
+        }
+        """,
+        "(dilations)",
+    ),
+    "conv_transpose_with_output_padding": (
+        """
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,7] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose <strides = [2], output_padding = [1]> (n, w)
+        }
+        """,
+        "(output_padding)",
+    ),
+    "conv_transpose_with_different_taps": (
+        """
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,6] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose <strides = [2]> (n, w)
+        }
+        """,
+        "different weights for different cells",
+    ),
+    "gemm_that_adds_the_affine": (
+        """
+        g (float[3,5] x, float[5,4] w, BN4) => (float[3,4] y) {
+            t = Transpose <perm = [1,0]> (x)
+            z = Gemm <transA = 1> (t, w)
+            r = Tanh (z)
+            n = BatchNormalization (r, scale, bias, mean, var)
+            y = Gemm <transA = 1> (t, w, n)
+        }
+        """,
+        "adds 'n', which the fold changes too",
+    ),
+    "gemm_that_adds_a_runtime_tensor": (
+        """
+        g (float[3,5] x, float[5,4] w, BN4) => (float[3,4] y) {
+            z = Gemm (x, w)
+            r = Tanh (z)
+            h = Gemm (x, w, r)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "adds 'r', which is not a constant",
+    ),
+    "gemm_behind_the_rows": (
+        """
+        g (float[3,5] x, float[5,4] w, BN3) => (float[4,3] y) {
+            h = Gemm (x, w)
+            t = Transpose <perm = [1,0]> (h)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }
+        """,
+        "has weights along axis 1 of its output, but the affine varies along 0",
+    ),
+    "gemm_in_front_of_the_rows": (
+        """
+        g (float[3,5] x, float[3,4] w, BN5) => (float[5,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = Gemm <transA = 1> (n, w)
+        }
+        """,
+        "has weights along axis 0 of its first operand, but the affine varies along 1",
+    ),
+    "matmul_with_a_vector": (
+        """
+        g (float[N,5] x, float[5] w, BN5) => (float[N] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = MatMul (n, w)
+        }
+        """,
+        "multiplies a tensor of 2 axes with a constant of 1",
+    ),
+    "matmul_of_two_tensors": (
+        """
+        g (float[5,5] x, BN5) => (float[5,5] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = MatMul (n, n)
+        }
+        """,
+        "multiplies two tensors that are both computed at run time",
+    ),
+    "matmul_behind_another_axis": (
+        """
+        g (float[N,4,5] x, float[5,4] w, BN4) => (float[N,4,4] y) {
+            h = MatMul (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "has weights along axis 2 of its output, but the affine varies along 1",
+    ),
+    "relu_with_a_negative_scale": (
+        """
+        g (float[N,5] x, float[5,4] w, float[4] scale, float[4] zero_bias, float[4] zero_mean, float[4] var)
+                => (float[N,4] y) {
+            h = MatMul (x, w)
+            r = Relu (h)
+            y = BatchNormalization (r, scale, zero_bias, zero_mean, var)
+        }
+        """,
+        "carries no negative scale: channel",
+    ),
+    "relu_with_a_shift": (
+        """
+        g (float[N,5] x, float[5,4] w, float[4] positive_scale, float[4] bias, float[4] mean, float[4] var)
+                => (float[N,4] y) {
+            h = MatMul (x, w)
+            r = Relu (h)
+            y = BatchNormalization (r, positive_scale, bias, mean, var)
+        }
+        """,
+        "carries no shift",
+    ),
+    "reshape_of_sizes_that_are_not_known": (
+        """
+        g (float[N,3,L] x, float[4,1] w, BN3) => (float[N,M] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            f = Flatten (n)
+            y = Identity (f)
+            z = Gemm (f, w)
+        }
+        """,
+        "turns [3, L] into [?], along which the affine varies",
+    ),
+    "cast_like_of_the_affine": (
+        """
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            c = CastLike (h, x)
+            y = BatchNormalization (c, scale, bias, mean, var)
+        }
+        """,
+        "converts a tensor that the fold changes",
+    ),
+    "an_op_without_a_rule": (
+        """
+        g (float[N,2,5] x, BN2) => (float[N,2,5] y) {
+            t = Tanh (x)
+            n = BatchNormalization (t, scale, bias, mean, var)
+            y = Sigmoid (n)
+        }
+        """,
+        "Sigmoid 'y' is an op that bnfold knows no rule for",
+    ),
+    "a_second_reader_that_needs_the_old_content": (
+        """
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y, float[N,3,3] z) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+            z = Sigmoid (h)
+        }
+        """,
+        "Sigmoid 'z'",
+    ),
+}
+
+
+def model_of(text: str):
+    for c in range(1, 6):
+        text = text.replace(f"BN{c})", BN.format(c=c) + ")")
+    text = text.replace("float[4,3,3] u", "float[4,3,3] u")
+    return example(text)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_condition_keeps_the_affine_and_is_named(name) -> None:
+    text, reason = BROKEN[name]
+    model = model_of(text)
+    result = bnfold.fold(model)
+    assert affines(result.model) == affines(model)
+    assert any(reason in kept.reason for kept in result.kept), [kept.reason for kept in result.kept]
+    assert serialised(result.model) == serialised(model)
+
+
+@pytest.mark.parametrize("attribute", ['auto_pad = "SAME_UPPER"', "output_shape = [6]"])
+def test_a_conv_transpose_whose_output_size_is_demanded_takes_no_shift(attribute) -> None:
+    model = model_of(f"""
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,6] y) {{
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose <strides = [2], {attribute}> (n, w)
+        }}
+    """)
+    (kept,) = bnfold.fold(model).kept
+    assert attribute.split(" ")[0] in kept.reason
+
+
+def test_a_conv_transpose_takes_a_shift_where_pads_only_cut_cells_off() -> None:
+    model = model_of("""
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose <strides = [2], pads = [1,1]> (n, w)
+        }
+    """)
+    weight = constant(model, "w")
+    set_constant(model, model.graph.initializers["w"], np.repeat(weight[..., :1], 2, axis=-1))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def relu_with_a_dead_channel(constant_value: float):
+    model = model_of("""
+        g (float[N,5] x, float[5,4] w, float[4] b, float[4] positive_scale, float[4] bias, float[4] zero_mean,
+           float[4] var) => (float[N,4] y) {
+            h = Gemm (x, w, b)
+            r = Relu (h)
+            y = BatchNormalization (r, positive_scale, bias, zero_mean, var)
+        }
+    """)
+    set_constant(model, model.graph.initializers["positive_scale"], np.array([0.0, 1, 2, 3]))
+    set_constant(model, model.graph.initializers["bias"], np.array([constant_value, 0, 0, 0]))
+    return model
+
+
+def test_a_dead_channel_behind_a_relu_may_be_a_positive_constant() -> None:
+    model = relu_with_a_dead_channel(0.7)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+    assert constant(result.model, "b")[0] == 0.7
+
+
+def test_a_dead_channel_behind_a_relu_cannot_be_a_negative_constant() -> None:
+    model = relu_with_a_dead_channel(-0.7)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    (kept,) = result.kept
+    assert "never writes the negative constant" in kept.reason
+
+
+def test_a_dead_channel_cannot_be_read_elsewhere() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, float[4,3,1] v, BN3) => (float[N,3,3] y, float[N,4,3] z) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+            z = Conv (h, v)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept  # the second Conv undoes the affine with its own weights
+    set_constant(model, model.graph.initializers["scale"], np.array([1.0, 0, 2]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    (kept,) = result.kept
+    assert "of which the fold leaves only a constant where the scale is 0" in kept.reason
+
+
+def test_a_plan_without_new_nodes_comes_first() -> None:
+    """Back would turn the MatMul into a Gemm; forward, the bias behind the second one takes the shift in."""
+    model = model_of("""
+        g (float[N,5] x, float[5,4] w, float[4,3] v, float[3] b, BN4) => (float[N,3] y) {
+            h = MatMul (x, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            m = MatMul (n, v)
+            y = Add (m, b)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert [node.op_type for node in result.model.graph] == ["MatMul", "MatMul", "Add"]
+
+
+def test_the_rank_of_a_constant_is_kept() -> None:
+    """A bias of one axis stays one: an Add of [1, 4] to a tensor that has no other axis would change its rank."""
+    model = model_of("""
+        g (float[N,5] x, float[5,4] w, float[4] b, BN4) => (float[N,4] y) {
+            m = MatMul (x, w)
+            h = Add (m, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    assert constant(bnfold.fold(model).model, "b").shape == (4,)
+
+
+def test_a_linear_whose_length_equals_its_width_is_folded_along_the_right_axis() -> None:
+    """BatchNorm1d on (N, L, C) normalises L; with L = C a fold along the last axis would fit, and be wrong."""
+    model = model_of("""
+        g (float[N,4,5] x, float[5,4] w, float[4] b, BN4) => (float[N,4,4] y) {
+            m = MatMul (x, w)
+            h = Add (m, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert affines(result.model) == 1
+
+
+def test_an_attribute_that_the_caller_of_a_function_sets_blocks() -> None:
+    model = parse("""
+        g (float[N,2,5] x) => (y) { y = local.f <g = 1> (x) }
+        <domain: "local", opset_import: ["": 20]>
+        f <g> (x) => (y) {
+            w = Constant <value = float[2,2,1] {1.0, 2.0, 3.0, 4.0}> ()
+            p = Constant <value = float[2] {1.0, 2.0}> ()
+            h = Conv <group: int = @g> (x, w)
+            y = BatchNormalization (h, p, p, p, p)
+        }
+    """)
+    (kept,) = bnfold.fold(model).kept
+    assert "has an attribute group that the caller of the function sets" in kept.reason
+
+
+def test_a_batch_normalization_whose_epsilon_the_caller_sets_stays() -> None:
+    model = parse("""
+        g (float[N,2,5] x) => (y) { y = local.f <e = 0.1> (x) }
+        <domain: "local", opset_import: ["": 20]>
+        f <e> (x) => (y) {
+            p = Constant <value = float[2] {1.0, 2.0}> ()
+            w = Constant <value = float[2,2,1] {1.0, 2.0, 3.0, 4.0}> ()
+            h = Conv (x, w)
+            y = BatchNormalization <epsilon: float = @e> (h, p, p, p, p)
+        }
+    """)
+    (kept,) = bnfold.fold(model).kept
+    assert "the caller of the function sets" in kept.reason
+
+
+def test_a_tensor_of_unknown_rank_blocks() -> None:
+    model = model_of("""
+        g (float[N,5] x, BN3) => (float[2,3,4] y) {
+            u = other.Op (x)
+            to = Constant <value_ints = [2, 3, 4]> ()
+            r = Reshape (u, to)
+            y = BatchNormalization (r, scale, bias, mean, var)
+        }
+    """)
+    model.opset_imports["other"] = 1
+    (kept,) = bnfold.fold(model).kept
+    assert "touches 'u', whose number of axes is not known" in kept.reason
+
+
+def test_a_batch_normalization_of_unknown_rank_stays() -> None:
+    model = model_of("""
+        g (float[N,5] x, BN3) => (float y) {
+            u = other.Op (x)
+            n = BatchNormalization (u, scale, bias, mean, var)
+            y = other.Op (n)
+        }
+    """)
+    model.opset_imports["other"] = 1
+    (kept,) = bnfold.fold(model).kept
+    assert "the number of axes of its input 'u' is not known" in kept.reason
+
+
+def test_a_batch_normalization_without_its_inputs_is_an_error() -> None:
+    model = model_of("""
+        g (float[N,3] x, float[3] scale, float[3] bias, float[3] mean) => (float[N,3] y) {
+            y = BatchNormalization (x, scale, bias, mean)
+        }
+    """)
+    with pytest.raises(bnfold.ModelError, match="does not have its five inputs"):
+        bnfold.fold(model)
+
+
+def test_the_search_is_bounded() -> None:
+    identities = "\n".join(f"i{k + 1} = Identity (i{k})" for k in range(600))
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {{
+            i0 = Conv (x, w)
+            {identities}
+            y = BatchNormalization (i600, scale, bias, mean, var)
+        }}
+    """)
+    (kept,) = bnfold.fold(model).kept
+    assert "is reached after 512 tensors" in kept.reason
+
+
+def test_shapes_behind_an_op_that_nobody_knows_are_read_off_the_weights() -> None:
+    model = model_of("""
+        g (float[N,5] x, float[3,2,3] w, float[3,4,2] v, BN3) => (float y) {
+            u = other.Op (x)
+            h = Conv (u, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            r = Relu (n)
+            m = BatchNormalization (r, scale, bias, mean, var)
+            t = ConvTranspose (m, v)
+            y = other.Op (t)
+        }
+    """)
+    model.opset_imports["other"] = 1
+    result = bnfold.fold(model)
+    assert [entry.node for entry in result.folded] == ["n"]
+    assert "Relu 'r' carries no shift" in result.kept[0].reason
