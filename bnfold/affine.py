@@ -75,8 +75,9 @@ class Affine:
 
     @property
     def is_invertible(self) -> bool:
-        """Whether no scale is 0."""
-        return bool((self.scale != 0).all())
+        """Whether there is a map back: no scale is 0, nor so close to it that the inverse overflows."""
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(1 / self.scale).all() and np.isfinite(self.shift / self.scale).all())
 
     @property
     def is_finite(self) -> bool:
@@ -133,7 +134,6 @@ def _is_close(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
 def _squeeze_constant_axes(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """Axes along which nothing varies get size 1: then "varies along" can be read off the shape."""
     for axis, size in enumerate(array.shape):
-        first = array.take([0], axis)
-        if size > 1 and (array == first).all():
+        if size > 1 and (array == (first := array.take([0], axis))).all():
             array = first
     return array

@@ -17,13 +17,14 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from bnfold.errors import ModelFileError
+from bnfold.errors import ExecutionError, ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
 __all__ = ["all_graphs", "find_external_files", "load", "save", "staged"]
 
+_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _EXTERNAL_THRESHOLD = 1024  # bytes; smaller tensors are cheaper inside the model than beside it
 
 
@@ -35,19 +36,26 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
             too short, or outside the model's folder.
     """
     file = Path(path)
-    if file.is_dir():
-        raise ModelFileError(f"{file}: is a folder, not an ONNX file")
     try:
+        if file.is_dir():
+            raise ModelFileError(f"{file}: is a folder, not an ONNX file")
+        if file.exists() and not file.is_file():
+            raise ModelFileError(f"{file}: is not a regular file")  # a pipe could be read only once
         content = file.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(f"{file}: no such file") from None
-    except OSError as error:
-        raise ModelFileError(f"{file}: cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from error
     if not content:
         raise ModelFileError(f"{file}: the file is empty")
     model = _parse(content, file)
-    for tensor in _external_tensors(model):
-        _check_external(tensor, file)
+    for graph in all_graphs(model):
+        for tensor in _tensors(graph):
+            if isinstance(tensor, ir.ExternalTensor):
+                _check_external(tensor, file)
+            elif isinstance(tensor, ir.TensorProtoTensor):
+                _check_content(tensor, file)
+    _check_order(model, file)
     return model
 
 
@@ -55,7 +63,8 @@ def save(
     model: ir.Model,
     path: str | os.PathLike[str],
     *,
-    external_files: Collection[Path] = (),
+    sources: Collection[Path] = (),
+    external: bool = False,
     accept: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a model, all or nothing.
@@ -63,22 +72,27 @@ def save(
     Args:
         model: What to write.
         path: Where.
-        external_files: The files that hold weights of the model it was made from. If there are any, or if weights of
-            this one are external, then its weights go to ``<name>.data`` beside it, and stay out of these files.
+        sources: The files that it was made from; none of them is overwritten.
+        external: Put weights into ``<name>.data`` beside it. Weights that are external already go there anyway.
         accept: Looks at the complete file before it is put in place, and raises to refuse it.
 
     Raises:
         ModelFileError: It cannot be written there, or would overwrite weights that the model itself reads.
     """
     target = Path(path)
-    sources = {*external_files, *find_external_files(model)}
+    own_files = find_external_files(model)
+    external = external or bool(own_files)
+    data = target.with_name(f"{target.name}.data")
+    for file in (target, data) if external else (target,):
+        if file.resolve() in {*sources, *own_files}:
+            raise ModelFileError(f"{file}: would overwrite what the model was read from; choose another name")
     with staged(target) as temporary:
-        if sources:
-            _write_with_data(model, temporary, target, sources)
+        if external:
+            ir.save(model, temporary, external_data=data.name, size_threshold_bytes=_EXTERNAL_THRESHOLD)
         else:
             _write_whole(model, temporary)
         if accept is not None:
-            accept(temporary)
+            _submit(temporary, accept)
 
 
 def find_external_files(model: ir.Model) -> frozenset[Path]:
@@ -91,17 +105,20 @@ def staged(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file that becomes ``path`` when the block ends, and vanishes when the block raises.
 
     It has its final name, in a temporary folder beside its target; whatever else the block writes into that folder
-    (external data) is moved as well, before the file itself.
+    (external data) is moved as well, just before the file itself.
 
     Raises:
         ModelFileError: The target is a folder, its folder does not exist, or it cannot be written.
     """
     target = Path(path)
-    if target.is_dir():
-        raise ModelFileError(f"{target}: is a folder; give a file name")
-    if not target.parent.is_dir():
-        raise ModelFileError(f"{target}: the folder {target.parent} does not exist")
     try:
+        if target.is_dir():
+            raise ModelFileError(f"{target}: is a folder; give a file name")
+        if not target.parent.is_dir():
+            raise ModelFileError(f"{target}: the folder {target.parent} does not exist")
+        if target.exists() and not target.is_file():
+            raise ModelFileError(f"{target}: is not a regular file; give another name")
+        target = target.resolve()  # a link stays, and what it leads to is replaced
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
         raise ModelFileError(f"{target}: cannot be written: {error.strerror}") from error
@@ -121,21 +138,19 @@ def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
         yield from outermost.subgraphs()
 
 
-def _write_with_data(model: ir.Model, temporary: Path, target: Path, sources: Collection[Path]) -> None:
-    data = f"{target.name}.data"
-    if (target.parent / data).resolve() in sources:
-        raise ModelFileError(
-            f"{target}: its weights would overwrite {data}, which the input reads; choose another name"
-        )
-    ir.save(model, temporary, external_data=data, size_threshold_bytes=_EXTERNAL_THRESHOLD)
-
-
 def _write_whole(model: ir.Model, temporary: Path) -> None:
     try:
         content = ir.to_proto(model).SerializeToString(deterministic=True)
     except ValueError as error:
         raise ModelFileError(f"{temporary.name}: the model is too large for one file: {error}") from error
     temporary.write_bytes(content)
+
+
+def _submit(temporary: Path, accept: Callable[[Path], None]) -> None:
+    try:
+        accept(temporary)
+    except OSError as error:  # of whoever looks at the file; staged() would take it for one of writing it
+        raise ExecutionError(f"{temporary.name}: could not be checked: {error}") from error
 
 
 def _publish(folder: Path, target: Path) -> None:
@@ -153,14 +168,56 @@ def _parse(content: bytes, file: Path) -> ir.Model:
         raise ModelFileError(f"{file}: is not an ONNX model, or is truncated") from None
     if not (proto.ir_version and proto.HasField("graph") and proto.opset_import):
         raise ModelFileError(f"{file}: is not an ONNX model, or is truncated: no graph or no opset in it")
+    if proto.training_info or proto.graph.sparse_initializer:
+        what = "training information" if proto.training_info else "sparse initializers"
+        raise ModelFileError(f"{file}: carries {what}, which bnfold would lose")
     try:
         model: ir.Model = ir.from_proto(proto)
     except Exception as error:  # whatever a malformed model makes onnx-ir raise
         raise ModelFileError(f"{file}: is a malformed ONNX model: {error}".splitlines()[0]) from error
     for tensor in _external_tensors(model):
-        # An empty folder would switch off onnx-ir's own checks : give it an absolute one.
+        # An empty folder would switch off onnx-ir's own checks: give it an absolute one.
         tensor.base_dir = os.fspath(file.resolve().parent)
     return model
+
+
+def _check_content(tensor: ir.TensorProtoTensor, file: Path) -> None:
+    """Refuse a tensor whose numbers are not all there; read as they are, the missing ones would be zeros."""
+    proto = tensor.raw
+    try:
+        complete = tensor.numpy().size == tensor.size
+        if tensor.size and not proto.HasField("raw_data"):  # onnx-ir would take no numbers at all for zeros
+            complete = complete and any(len(getattr(proto, name)) for name in _TYPED_DATA)
+    except Exception:  # numpy's and onnx's own, of many kinds
+        complete = False
+    if not complete:
+        raise ModelFileError(f"{file}: '{tensor.name}' is truncated: its data do not fill {list(tensor.shape)}")
+
+
+def _check_order(model: ir.Model, file: Path) -> None:
+    """Refuse a graph that reads what nothing before has written: an undefined name, a cycle, or nodes out of order."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        _check_scope(graph, set(), file)
+
+
+def _check_scope(graph: ir.Graph, visible: set[ir.Value], file: Path) -> None:
+    known = visible | {*graph.inputs, *graph.initializers.values()}
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value not in known:
+                raise ModelFileError(f"{file}: {node.op_type} reads '{value.name}', which nothing before it writes")
+        for attribute in node.attributes.values():
+            if attribute.is_ref():
+                continue
+            if attribute.type is ir.AttributeType.GRAPH:
+                _check_scope(attribute.as_graph(), known, file)
+            elif attribute.type is ir.AttributeType.GRAPHS:
+                for body in attribute.as_graphs():
+                    _check_scope(body, known, file)
+        known.update(node.outputs)
+    for value in graph.outputs:
+        if value not in known:
+            raise ModelFileError(f"{file}: nothing writes the graph output '{value.name}'")
 
 
 def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -186,10 +243,14 @@ def _check_external(tensor: ir.ExternalTensor, file: Path) -> None:
     if not location or Path(location).is_absolute() or ".." in Path(location).parts or "\\" in location:
         raise ModelFileError(f"{what}: only files inside the model's folder are read")
     folder = file.resolve().parent
-    data = (folder / location).resolve()
+    try:
+        data = (folder / location).resolve()
+        is_there = data.is_file()
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{what}: {error}") from error
     if not data.is_relative_to(folder):
         raise ModelFileError(f"{what}: the link leads out of the model's folder")
-    if not data.is_file():
+    if not is_there:
         raise ModelFileError(f"{what}: no such file")
     length = tensor.length if tensor.length is not None else tensor.nbytes
     if length != tensor.nbytes:

@@ -11,7 +11,7 @@ import pytest
 
 import bnfold
 from bnfold import modelfile
-from bnfold.errors import ModelFileError
+from bnfold.errors import ExecutionError, ModelFileError
 from tests.helpers.models import constant, example, serialised
 
 TEXT = """
@@ -153,7 +153,7 @@ def test_never_overwrites_the_external_data_that_it_reads(external) -> None:
     (external.parent / "sub" / "weights.bin").rename(external.parent / "folded.onnx.data")
     redirect(external, "folded.onnx.data")
     before = (external.parent / "folded.onnx.data").read_bytes()
-    with pytest.raises(ModelFileError, match="choose another name"):
+    with pytest.raises(ModelFileError, match="would overwrite what the model was read from"):
         bnfold.fold(external).save(external.with_name("folded.onnx"))
     assert (external.parent / "folded.onnx.data").read_bytes() == before
     assert "folded.onnx" not in listing(external.parent)
@@ -190,3 +190,84 @@ def test_a_file_that_is_not_accepted_is_not_there(path) -> None:
     with pytest.raises(ValueError, match="no"):
         modelfile.save(modelfile.load(path), path.with_name("out.onnx"), accept=refuse)
     assert listing(path.parent) == ["model.onnx"]
+
+
+# What is malformed
+
+
+def broken(path, change) -> None:
+    proto = onnx.load(path)
+    change(proto.graph)
+    path.write_bytes(proto.SerializeToString())
+
+
+MALFORMED = {
+    "undefined_input": (lambda graph: graph.node[0].input.__setitem__(0, "nothing"), "reads 'nothing', which nothing"),
+    "cycle": (lambda graph: graph.node[0].input.__setitem__(0, "y"), "Conv reads 'y', which nothing before it writes"),
+    "undefined_output": (lambda graph: setattr(graph.output[0], "name", "nothing"), "nothing writes the graph output"),
+    "short_raw_data": (lambda graph: setattr(graph.initializer[0], "raw_data", b"1234"), "is truncated"),
+    "no_data": (lambda graph: graph.initializer[0].ClearField("raw_data"), "is truncated"),
+    "no_dtype": (lambda graph: setattr(graph.initializer[0], "data_type", 0), "is truncated|malformed"),
+    "sparse": (lambda graph: graph.sparse_initializer.add(), "sparse initializers, which bnfold would lose"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_refuses_a_malformed_model(path, name) -> None:
+    change, complaint = MALFORMED[name]
+    broken(path, change)
+    with pytest.raises(ModelFileError, match=complaint):
+        modelfile.load(path)
+
+
+@pytest.mark.parametrize("location", ["a\0b", "x" * 5000])
+def test_refuses_external_data_at_an_impossible_place(external, location) -> None:
+    redirect(external, location)
+    with pytest.raises(ModelFileError, match="external data of 'w'"):
+        modelfile.load(external)
+
+
+def test_values_of_an_outer_scope_are_known_in_a_body(tmp_path) -> None:
+    from tests.folding.ops.test_contract import in_a_branch
+
+    modelfile.save(in_a_branch(example(TEXT, dtype="float")), tmp_path / "m.onnx")
+    modelfile.load(tmp_path / "m.onnx")
+
+
+# What must never be overwritten
+
+
+def test_never_overwrites_what_the_model_was_read_from(external) -> None:
+    result = bnfold.fold(external)
+    for target in (external, external.parent / "sub" / "weights.bin"):
+        before = target.read_bytes()
+        with pytest.raises(ModelFileError, match="would overwrite what the model was read from"):
+            result.save(target)
+        assert target.read_bytes() == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(path, tmp_path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "out.onnx", tmp_path / "link.onnx"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    modelfile.save(modelfile.load(path), link)
+    assert link.is_symlink()
+    assert serialised(ir.load(target)) == serialised(ir.load(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_refuses_what_is_no_regular_file(path, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelFileError, match="is not a regular file"):
+        modelfile.load(tmp_path / "pipe")
+    with pytest.raises(ModelFileError, match="is not a regular file"):
+        modelfile.save(modelfile.load(path), tmp_path / "pipe")
+
+
+def test_an_error_of_whoever_checks_the_file_is_not_one_of_writing_it(path, tmp_path) -> None:
+    def fail(temporary) -> None:
+        raise OSError(13, "no permission elsewhere")
+
+    with pytest.raises(ExecutionError, match="could not be checked"):
+        modelfile.save(modelfile.load(path), tmp_path / "out.onnx", accept=fail)

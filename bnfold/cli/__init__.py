@@ -12,8 +12,12 @@ Exit codes, the same everywhere:
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 import traceback
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -54,11 +58,19 @@ def options(
 
 def main() -> NoReturn:
     """Run the command line and exit; a user's mistake is one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that has no arrow must not end the command
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files go
     try:
         app()
     except BnfoldError as error:
-        print(f"bnfold: {error}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+        _complain(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:  # no space, no permission, a name too long, a closed pipe: not ours to mend
+        _complain(str(error))
+        _forget_output()
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:
@@ -66,3 +78,16 @@ def main() -> NoReturn:
         print("bnfold: this is a bug in bnfold; please report it with the lines above", file=sys.stderr)  # noqa: T201
         sys.exit(70)
     sys.exit(0)
+
+
+def _complain(message: str) -> None:
+    """One line, the only place where errors are printed; names in it may hold anything."""
+    from bnfold.reporting.document import printable
+
+    print(f"bnfold: {printable(message)}", file=sys.stderr)  # noqa: T201
+
+
+def _forget_output() -> None:
+    """What stdout did not take it will not take at the end either, where it would be a traceback."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,8 +19,10 @@ __all__ = ["bench"]
 
 
 def bench(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The .onnx file to measure against.")],
-    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="The .onnx file in question.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", readable=False, help="The .onnx file to measure against.")
+    ],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", readable=False, help="The .onnx file in question.")],
     level: Annotated[
         list[Level] | None,
         typer.Option(
@@ -37,7 +39,7 @@ def bench(
 
     Exits with 2 when a file cannot be used, 3 when a model cannot be run, and else with 0.
     """
-    files = parse_reports(report)
+    files = parse_reports(report, protected=(reference, candidate))
     from bnfold import benchmarking
     from bnfold.reporting.timing import document
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
-from bnfold.errors import BnfoldError, MissingDependencyError, VerificationError
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports, refuse_overwriting
+from bnfold.errors import BnfoldError, MissingDependencyError, ModelFileError, VerificationError
 from bnfold.reporting import Format, Report
 from bnfold.reporting.document import Text
 
@@ -20,7 +20,9 @@ __all__ = ["fold"]
 
 
 def fold(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file; it is never changed.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", readable=False, help="The .onnx file; it is never changed.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write. Default: MODEL.folded.onnx beside it.")
     ] = None,
@@ -40,12 +42,13 @@ def fold(
     """
     from bnfold import folding
 
-    files = parse_reports(report)
-    target = output or model.with_name(f"{model.stem}.folded.onnx")
+    target = output or _beside(model)
     _refuse_overwriting(model, target)
+    files = parse_reports(report, protected=(model, target, target.with_name(f"{target.name}.data")))
     if verify and not dry_run:
         _require_runtime()
     result = folding.fold(model, keep=keep or ())
+    refuse_overwriting(files, result.sources)
     if dry_run:
         title, verdict = f"{model}: the plan; nothing was written", None
     else:
@@ -55,6 +58,12 @@ def fold(
     emit(Report("fold", result, document(result, title, verdict)), format, files)
     if strict and result.kept:
         raise typer.Exit(1)
+
+
+def _beside(model: Path) -> Path:
+    if not model.name or model.is_dir():
+        raise ModelFileError(f"{model}: is a folder, not an ONNX file")
+    return model.with_name(f"{model.stem}.folded.onnx")
 
 
 def _refuse_overwriting(model: Path, target: Path) -> None:

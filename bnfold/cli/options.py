@@ -11,9 +11,11 @@ from bnfold.errors import BnfoldError
 from bnfold.reporting import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bnfold.reporting import Report
 
-__all__ = ["FormatOption", "ReportOption", "emit", "parse_reports"]
+__all__ = ["FormatOption", "ReportOption", "emit", "parse_reports", "refuse_overwriting"]
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
 ReportOption = Annotated[
@@ -22,13 +24,33 @@ ReportOption = Annotated[
 ]
 
 
-def parse_reports(reports: list[str] | None) -> tuple[tuple[Format, Path], ...]:
+def parse_reports(reports: list[str] | None, *, protected: Collection[Path] = ()) -> tuple[tuple[Format, Path], ...]:
     """``["json=out.json"]`` as pairs; called before any work, so that a typing error costs none.
 
+    Args:
+        reports: As given on the command line.
+        protected: The command's own inputs and outputs, which a report must not overwrite.
+
     Raises:
-        BnfoldError: An unknown format, no path, or a folder that does not exist.
+        BnfoldError: An unknown format, no path, a folder that does not exist, or a file that is needed.
     """
-    return tuple(_parse(report) for report in reports or ())
+    files = tuple(_parse(report) for report in reports or ())
+    refuse_overwriting(files, protected)
+    for index, (_, path) in enumerate(files):
+        refuse_overwriting(files[:index], (path,))
+    return files
+
+
+def refuse_overwriting(files: tuple[tuple[Format, Path], ...], protected: Collection[Path]) -> None:
+    """See that no report takes the place of another file of the command.
+
+    Raises:
+        BnfoldError: One does.
+    """
+    taken = {path.resolve() for path in protected}
+    for format, path in files:  # noqa: A001 - as on the command line
+        if path.resolve() in taken:
+            raise BnfoldError(f"--report {format}={path}: would overwrite another file of this command")
 
 
 def _parse(report: str) -> tuple[Format, Path]:

@@ -14,8 +14,10 @@ __all__ = ["verify"]
 
 
 def verify(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The .onnx file that is right.")],
-    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="The .onnx file to judge.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", readable=False, help="The .onnx file that is right.")
+    ],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", readable=False, help="The .onnx file to judge.")],
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one run may take.")] = 600,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
@@ -24,7 +26,7 @@ def verify(
 
     Exits with 0 when they are equivalent, 1 when not, 2 when a file cannot be used, 3 when a model cannot be run.
     """
-    files = parse_reports(report)
+    files = parse_reports(report, protected=(reference, candidate))
     from bnfold import verifying
     from bnfold.reporting.comparison import document
 

@@ -11,13 +11,14 @@ Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evalu
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from bnfold import modelfile
+from bnfold.errors import ModelError
 from bnfold.folding.facts import Facts
-from bnfold.folding.nodes import label
 from bnfold.folding.planning import Plan, find_plan
 from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept
 from bnfold.folding.rewriting import Rewriter
@@ -25,7 +26,7 @@ from bnfold.folding.sites import find_sites
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bnfold.folding.sites import Site
 
@@ -53,30 +54,34 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
     """
     if isinstance(keep, str):
         raise TypeError("keep is a list of patterns, not a string")
-    working = model.clone() if isinstance(model, ir.Model) else modelfile.load(model)
-    nodes_before, external_files = _count(working), modelfile.find_external_files(working)
-    order = {label(node): index for index, node in enumerate(_nodes(working))}
-    facts = Facts(working, keep)
+    working = _copy(model) if isinstance(model, ir.Model) else modelfile.load(model)
+    order = {node: index for index, node in enumerate(_nodes(working))}
+    sources = modelfile.find_external_files(working)
+    try:
+        facts = Facts(working, keep)
+    except RuntimeError as error:  # onnx-ir cannot copy a graph that is not well-formed
+        raise ModelError(f"the model is malformed: {_cause(error)}") from error
     sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
     folded, blocked = _fold_all(sites, facts, rewriter)
-    kept += [_explain(site, attempts) for site, attempts in blocked.items()]
+    kept |= {site.node: _explain(site, attempts, facts) for site, attempts in blocked.items()}
     return FoldResult(
-        working,
-        tuple(sorted(folded, key=lambda entry: order[entry.node])),
-        tuple(sorted(kept, key=lambda entry: order[entry.node])),
-        rewriter.flushed_subnormals,
-        nodes_before,
-        _count(working),
-        external_files,
+        model=working,
+        folded=tuple(folded[node] for node in sorted(folded, key=order.__getitem__)),
+        kept=tuple(kept[node] for node in sorted(kept, key=order.__getitem__)),
+        flushed_subnormals=rewriter.flushed_subnormals,
+        nodes_before=len(order),
+        nodes_after=sum(1 for _ in _nodes(working)),
+        is_external=bool(sources),
+        sources=sources if isinstance(model, ir.Model) else sources | {Path(model).resolve()},
     )
 
 
 def _fold_all(
     sites: list[Site], facts: Facts, rewriter: Rewriter
-) -> tuple[list[Folded], dict[Site, tuple[Attempt, ...]]]:
+) -> tuple[dict[ir.Node, Folded], dict[Site, tuple[Attempt, ...]]]:
     """Commit plans until no site has one: first those that add no node, since one of them may make that unnecessary."""
-    folded: list[Folded] = []
+    folded: dict[ir.Node, Folded] = {}
     blocked: dict[Site, tuple[Attempt, ...]] = {}
     waiting = list(sites)
     new_nodes_allowed = False
@@ -85,7 +90,7 @@ def _fold_all(
         for site in waiting:
             plan = find_plan(site, facts, new_nodes_allowed=new_nodes_allowed)
             if isinstance(plan, Plan):
-                folded.append(rewriter.commit(plan))
+                folded[site.node] = rewriter.commit(plan)
                 blocked.pop(site, None)
             else:
                 blocked[site] = plan
@@ -97,14 +102,27 @@ def _fold_all(
         new_nodes_allowed = not progress
 
 
-def _explain(site: Site, attempts: tuple[Attempt, ...]) -> Kept:
-    reason = "; ".join(dict.fromkeys(str(attempt) for attempt in attempts))
-    return Kept(label(site.node), site.node.op_type, reason, attempts=attempts)
+def _explain(site: Site, attempts: tuple[Attempt, ...], facts: Facts) -> Kept:
+    """Each obstacle once, with the first route that met it."""
+    obstacles: dict[tuple[str, str], Attempt] = {}
+    for attempt in attempts:
+        obstacles.setdefault((attempt.node, attempt.reason), attempt)
+    reason = "; ".join(map(str, obstacles.values()))
+    return Kept(facts.label(site.node), site.node.op_type, reason, attempts=attempts)
 
 
-def _nodes(model: ir.Model) -> Iterable[ir.Node]:
+def _copy(model: ir.Model) -> ir.Model:
+    try:
+        return model.clone()
+    except RuntimeError as error:
+        raise ModelError(f"the model is malformed: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     return (node for graph in modelfile.all_graphs(model) for node in graph)
-
-
-def _count(model: ir.Model) -> int:
-    return sum(1 for _ in _nodes(model))

@@ -12,14 +12,14 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.folding.evaluation import evaluate
+from bnfold.folding.evaluation import evaluate, operands_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["FLOATS", "Constants", "constant_tensor", "is_overridable", "round_once"]
+__all__ = ["FLOATS", "Constants", "constant_tensor", "round_once"]
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
@@ -35,26 +35,43 @@ class Constants:
     """Reads constants, and remembers the float64 values of those that were rewritten."""
 
     def __init__(self, ir_version: int, opset: Callable[[ir.Node], int]) -> None:
-        self._ir_version = ir_version
+        # Since IR version 4 an initializer that is also a graph input is a default that the caller may replace; before,
+        # every initializer had to be listed as an input, and is a constant.
+        self._are_inputs_constant = ir_version < 4
         self._opset = opset
         self._exact: dict[ir.Value, NDArray[np.float64]] = {}
         self._evaluated: dict[ir.Value, np.ndarray | None] = {}
 
+    def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
+        """What is stored for an initializer that nobody may replace, or for a Constant node; else None."""
+        if value is None or (value.is_graph_input() and not self._are_inputs_constant):
+            return None
+        return constant_tensor(value)
+
     def array(self, value: ir.Value | None) -> np.ndarray | None:
         """The value of a constant in its own dtype, or None when it is known only at run time."""
-        if value is None:
-            return None
-        if is_overridable(value, self._ir_version):
-            return None
-        tensor = constant_tensor(value)
+        tensor = self.tensor(value)
         if tensor is not None:
             return tensor.numpy()
-        node = value.producer()
-        if node is None:
+        if value is None or value.producer() is None:
             return None
         if value not in self._evaluated:
-            self._evaluated[value] = evaluate(value, self.array, self._opset(node))
+            self._evaluate(value)
         return self._evaluated[value]
+
+    def _evaluate(self, value: ir.Value) -> None:
+        """Evaluate an expression, operands first (with a stack of our own: graphs are deeper than Python's)."""
+        waiting = [value]
+        while waiting:
+            node = waiting[-1].producer()
+            operands = operands_of(node) if node is not None else ()
+            unknown = [v for v in operands if self.tensor(v) is None and v.producer() and v not in self._evaluated]
+            if unknown:
+                waiting += unknown
+                continue
+            done = waiting.pop()
+            if node is not None and done not in self._evaluated:
+                self._evaluated[done] = evaluate(done, self.array, self._opset(node))
 
     def weight(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """The value of a constant in float64, exact if it was rewritten before; None at run time or if no float."""
@@ -72,15 +89,6 @@ class Constants:
     def forget(self, value: ir.Value) -> None:
         """A constant is gone."""
         self._exact.pop(value, None)
-
-
-def is_overridable(value: ir.Value, ir_version: int) -> bool:
-    """Whether the caller of the model may replace this initializer.
-
-    Since IR version 4 an initializer that is also a graph input is a default; before, every initializer had to be
-    listed as an input, and is a constant.
-    """
-    return value.is_graph_input() and ir_version >= 4
 
 
 def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["evaluate", "is_evaluable", "reads_shape_only"]
+__all__ = ["evaluate", "is_evaluable", "operands_of", "reads_shape_only"]
 
 # Ops that exporters put between a parameter and its reader. Random and control-flow ops are left out on purpose.
 _EVALUABLE = frozenset(
@@ -72,6 +72,15 @@ def evaluate(
                 return None
         inputs.append(array)
     return _run(node, inputs, opset)
+
+
+def operands_of(node: ir.Node) -> list[ir.Value]:
+    """What must be known before a node can be evaluated; nothing if it cannot be."""
+    if node.domain != "" or node.op_type not in _EVALUABLE:
+        return []
+    return [
+        value for slot, value in enumerate(node.inputs) if value is not None and _stand_in(node, slot, value) is None
+    ]
 
 
 def is_evaluable(node: ir.Node) -> bool:

@@ -25,19 +25,27 @@ class Facts:
     def __init__(self, model: ir.Model, keep: Iterable[str] = ()) -> None:
         self.model = model
         self._opsets = dict(_opsets(model))
+        # As they are before anything changes: a fold may rename what an unnamed node writes.
+        self._labels = {node: label(node) for graph in all_graphs(model) for node in graph}
         self.constants = Constants(model.ir_version, self.opset)
-        self.shapes = Shapes(model)
+        self.shapes = Shapes(model, self.constants)
         self.untouchable = _matching(model, keep)
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""
         return self._opsets.get(node.graph, 1) if node.graph is not None else 1
 
+    def label(self, node: ir.Node) -> str:
+        """How a report names a node, whatever has been folded meanwhile."""
+        return self._labels.get(node) or label(node)
+
     def stored_dtype(self, node: ir.Node, slot: int, otherwise: int) -> ir.DataType:
         """The dtype in which a constant of a node is stored: that of what stands there, or else of another slot."""
-        array = self.constants.array(find_input(node, slot) or required_input(node, otherwise))
+        array = self.constants.array(find_input(node, slot))
         if array is None:
-            raise ValueError(f"{node.op_type} '{label(node)}' has no constant there")
+            array = self.constants.array(required_input(node, otherwise))
+        if array is None:
+            raise ValueError(f"{node.op_type} '{self.label(node)}' has no constant there")
         return ir.DataType.from_numpy(array.dtype)
 
     def why_not_constant(self, value: ir.Value) -> str:

@@ -95,7 +95,8 @@ class FoldResult:
         flushed_subnormals: How many rewritten weights became subnormal and were set to 0.
         nodes_before: Number of nodes, bodies and functions included.
         nodes_after: The same of the new model.
-        external_files: The files in which the given model has weights; the new model's weights stay external too.
+        is_external: Whether the given model has weights in other files; the new model's weights stay external too.
+        sources: The files that the given model was read from, which ``save`` never overwrites.
     """
 
     model: ir.Model = field(repr=False, metadata={"json": False})
@@ -104,7 +105,8 @@ class FoldResult:
     flushed_subnormals: int
     nodes_before: int
     nodes_after: int
-    external_files: frozenset[Path] = field(default=frozenset(), repr=False, metadata={"json": False})
+    is_external: bool = field(default=False, repr=False, metadata={"json": False})
+    sources: frozenset[Path] = field(default=frozenset(), repr=False, metadata={"json": False})
 
     def save(self, path: str | os.PathLike[str], *, accept: Callable[[Path], None] | None = None) -> None:
         """Write the new model, all or nothing.
@@ -116,4 +118,4 @@ class FoldResult:
         Raises:
             ModelFileError: It cannot be written there.
         """
-        modelfile.save(self.model, path, external_files=self.external_files, accept=accept)
+        modelfile.save(self.model, path, sources=self.sources, external=self.is_external, accept=accept)

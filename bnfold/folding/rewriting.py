@@ -42,7 +42,13 @@ class Rewriter:
         """Rewrite what the plan says, take the site out, and drop what nothing reads any more."""
         into = tuple(absorbed for rewrite in plan.rewrites if (absorbed := self._rewrite(rewrite)))
         site = plan.site
-        folded = Folded(label(site.node), site.node.op_type, plan.route, into, tuple(map(label, plan.through)))
+        folded = Folded(
+            self._facts.label(site.node),
+            site.node.op_type,
+            plan.route,
+            into,
+            tuple(map(self._facts.label, plan.through)),
+        )
         self._bypass(site.node)
         return folded
 
@@ -58,7 +64,7 @@ class Rewriter:
         node.attributes.update(rewrite.attributes)
         if rewrite.bias_behind is not None:
             changed.append(self._add_behind(node, rewrite.bias_behind, rewrite.dtype_slot))
-        return Absorption(label(node), node.op_type, tuple(changed)) if changed else None
+        return Absorption(self._facts.label(node), node.op_type, tuple(changed)) if changed else None
 
     def _is_same(self, node: ir.Node, slot: int, array: NDArray[np.float64]) -> bool:
         old = self._facts.constants.weight(find_input(node, slot))
@@ -89,18 +95,22 @@ class Rewriter:
         return len(readers) == 1
 
     def _new_constant(self, node: ir.Node, wanted: str | None) -> ir.Value:
-        """An initializer; in a function, which has none, a Constant node."""
+        """An initializer; a Constant node in functions, which have none.
+
+        Before IR version 4 every initializer is listed as an input of its graph, which that of a body cannot be.
+        """
         graph = graph_of(node)
         value = ir.Value(name=self._unique(wanted or "constant"))
         placeholder = ir.tensor(np.zeros(0, np.float32), name=value.name)
-        if graph in self._functions:
+        before_4 = self._facts.model.ir_version < 4
+        if graph in self._functions or (before_4 and graph is not self._facts.model.graph):
             constant = ir.Node("", "Constant", [], [ir.AttrTensor("value", placeholder)], outputs=[value])
             graph.insert_before(node, constant)
             return value
         value.const_value = placeholder
         graph.register_initializer(value)
-        if self._facts.model.ir_version < 4 and graph is self._facts.model.graph:
-            graph.inputs.append(value)  # before IR version 4 every initializer is listed as an input
+        if before_4:
+            graph.inputs.append(value)
         return value
 
     def _store(self, value: ir.Value, array: NDArray[np.float64], dtype: ir.DataType) -> None:
@@ -173,28 +183,32 @@ class Rewriter:
         data.metadata_props.clear()
         data.metadata_props.update(output.metadata_props)
 
-    def _discard(self, value: ir.Value | None) -> None:
+    def _discard(self, unread: ir.Value | None) -> None:
         """Drop a constant that nothing reads any more, and the expression that computed it."""
-        if value is None or value.uses() or value.is_graph_output():
+        candidates = [unread]
+        while candidates:
+            value = candidates.pop()
+            if value is None or value.uses() or value.is_graph_output() or value.graph is None:
+                continue  # read, or gone already
+            self._flushed.pop(value, None)
+            self._facts.constants.forget(value)
+            producer = value.producer()
+            if value.is_initializer():
+                self._drop_initializer(value)
+            elif producer is not None and is_evaluable(producer) and len(producer.outputs) == 1:
+                candidates += producer.inputs
+                _detach(producer)
+                graph_of(producer).remove(producer)
+
+    def _drop_initializer(self, value: ir.Value) -> None:
+        graph = value.graph
+        if graph is None:
             return
-        self._flushed.pop(value, None)
-        self._facts.constants.forget(value)
-        graph, producer = value.graph, value.producer()
-        if value.is_initializer() and graph is not None:
-            if value.is_graph_input():
-                if self._facts.model.ir_version >= 4:
-                    return  # part of the interface
-                graph.inputs.remove(value)
-            del graph.initializers[value.name or ""]
-        elif producer is not None and not any(out.uses() or out.is_graph_output() for out in producer.outputs):
-            if not is_evaluable(producer):
-                return
-            sources = tuple(producer.inputs)
-            _detach(producer)
-            if producer.graph is not None:
-                producer.graph.remove(producer)
-            for source in sources:
-                self._discard(source)
+        if value.is_graph_input():
+            if self._facts.model.ir_version >= 4:
+                return  # part of the interface
+            graph.inputs.remove(value)
+        del graph.initializers[value.name or ""]
 
     def _unique(self, wanted: str) -> str:
         name, count = wanted, 1

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from bnfold.folding.constants import constant_tensor
 from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+
+    from bnfold.folding.constants import Constants
 
 __all__ = ["Dim", "Shape", "Shapes"]
 
@@ -33,7 +34,8 @@ _KEEP_SHAPE = frozenset({"BatchNormalization", "Dropout", "Identity", "Relu"})
 class Shapes:
     """Shapes by value; found when the object is made, and valid as long as no tensor changes its shape."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, constants: Constants) -> None:
+        self._constants = constants
         self._shapes: dict[ir.Value, Shape] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
         self._learn(model.graph, model.clone())
@@ -43,11 +45,16 @@ class Shapes:
     def __getitem__(self, value: ir.Value) -> Shape | None:
         """The shape of a tensor, or None when not even its number of axes is known."""
         if value not in self._shapes:
-            tensor = constant_tensor(value)
+            tensor = self._constants.tensor(value)
             if tensor is not None:
                 return tuple(tensor.shape.numpy())
             self._fill(value)
         return self._shapes.get(value)
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a tensor, as far as it is known."""
+        tensor = self._constants.tensor(value)
+        return tensor.dtype if tensor is not None else self._dtypes.get(value)
 
     def copy(self, source: ir.Value, target: ir.Value) -> None:
         """A new tensor has the shape of a known one."""
@@ -56,6 +63,9 @@ class Shapes:
 
     def _learn(self, graph: ir.Graph, copy: ir.Model) -> None:
         """Run ONNX's inference on a copy, so that the graph itself stays as it is, and take note of what it finds."""
+        if copy.ir_version >= 4:  # what the caller may replace is no constant: see Constants
+            for value in (value for value in copy.graph.inputs if value.name in copy.graph.initializers):
+                del copy.graph.initializers[value.name or ""]
         with _quiet():
             ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
         ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
@@ -72,12 +82,12 @@ class Shapes:
         calls = [node for node in _nodes(model) if node.op_identifier() == function.identifier()]
         for slot, value in enumerate(body.inputs):
             arguments = [find_input(call, slot) for call in calls]
-            dtypes = {self._dtypes.get(argument) if argument is not None else None for argument in arguments}
+            dtypes = {self.dtype(argument) if argument is not None else None for argument in arguments}
             shapes = [self[argument] if argument is not None else None for argument in arguments]
             if len(dtypes) == 1 and (dtype := dtypes.pop()) is not None:
                 value.dtype = dtype
-            if (shape := _common(shapes)) is not None:
-                value.shape = ir.Shape(shape)
+                if (shape := _common(shapes)) is not None:
+                    value.shape = ir.Shape(shape)
         functions = [other.clone() for other in model.functions.values()]
         body.opset_imports.update(function.opset_imports)
         return ir.Model(body, ir_version=model.ir_version, functions=functions)
@@ -88,12 +98,42 @@ class Shapes:
         source: ir.Value | None = value
         known: Shape | None = None
         while source is not None and known is None:
-            known = self._shapes.get(source) or _written_shape(source.producer()) or _read_shape(source, self._shapes)
+            known = self._shapes.get(source) or self._written(source.producer()) or self._read(source)
             path.append(source)
             node = source.producer()
             source = find_input(node, 0) if node is not None and _keeps_shape(node) else None
         if known is not None:
             self._shapes.update(dict.fromkeys(path, known))
+
+    def _written(self, node: ir.Node | None) -> Shape | None:
+        """What the constants of an op say of its output."""
+        if node is None or node.domain != "":
+            return None
+        constant = self._constants.tensor(find_input(node, 1))
+        if node.op_type == "Gemm":
+            return (None, None)
+        if node.op_type == "Reshape" and constant is not None:
+            # 0 and −1 stand for sizes that the constant does not tell.
+            return tuple(size if size > 0 else None for size in constant.numpy().tolist())
+        if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
+            rank = len(constant.shape)
+            channels = constant.shape.numpy()[0] if node.op_type == "Conv" else None
+            return (None, channels, *[None] * (rank - 2))
+        return None
+
+    def _read(self, value: ir.Value) -> Shape | None:
+        """What the readers of a tensor say of it."""
+        for node, slot in value.uses():
+            if slot != 0 or node.domain != "":
+                continue
+            if node.op_type == "Gemm":
+                return (None, None)
+            constant = self._constants.tensor(find_input(node, 1))
+            if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
+                return (None,) * len(constant.shape)
+            if _keeps_shape(node) and node.outputs[0] in self._shapes:
+                return self._shapes[node.outputs[0]]
+        return None
 
 
 @contextmanager
@@ -111,45 +151,9 @@ def _keeps_shape(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _KEEP_SHAPE
 
 
-def _written_shape(node: ir.Node | None) -> Shape | None:
-    """What the constants of an op say of its output."""
-    if node is None or node.domain != "":
-        return None
-    constant = _constant_operand(node)
-    if node.op_type == "Gemm":
-        return (None, None)
-    if node.op_type == "Reshape" and constant is not None:
-        # 0 and −1 stand for sizes that the constant does not tell.
-        return tuple(size if size > 0 else None for size in constant.numpy().tolist())
-    if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
-        rank = len(constant.shape)
-        channels = constant.shape.numpy()[0] if node.op_type == "Conv" else None
-        return (None, channels, *[None] * (rank - 2))
-    return None
-
-
-def _read_shape(value: ir.Value, shapes: Mapping[ir.Value, Shape]) -> Shape | None:
-    """What the readers of a tensor say of it."""
-    for node, slot in value.uses():
-        if slot != 0 or node.domain != "":
-            continue
-        if node.op_type == "Gemm":
-            return (None, None)
-        constant = _constant_operand(node)
-        if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
-            return (None,) * len(constant.shape)
-        if _keeps_shape(node) and node.outputs[0] in shapes:
-            return shapes[node.outputs[0]]
-    return None
-
-
-def _constant_operand(node: ir.Node) -> ir.TensorProtocol | None:
-    value = find_input(node, 1)
-    return constant_tensor(value) if value is not None else None
-
-
 def _values(graph: ir.Graph) -> list[ir.Value]:
-    return [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    outputs = (value for node in graph for value in node.outputs)
+    return [*graph.inputs, *outputs]
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

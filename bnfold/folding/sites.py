@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bnfold.affine import Affine
 from bnfold.errors import ModelError
 from bnfold.folding.nodes import find_input, label, required_input
@@ -14,13 +16,12 @@ from bnfold.folding.result import Kept
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from bnfold.folding.facts import Facts
 
-__all__ = ["Site", "find_sites", "read_affine"]
+__all__ = ["Site", "find_sites", "read_affine", "read_spread"]
 
 _PARAMETERS = ("scale", "bias", "mean", "var")
 
@@ -42,19 +43,19 @@ class Site:
         return self.node.outputs[0]
 
 
-def find_sites(facts: Facts) -> tuple[list[Site], list[Kept]]:
+def find_sites(facts: Facts) -> tuple[list[Site], dict[ir.Node, Kept]]:
     """Every BatchNormalization, largest tensor first, and those that are no affine (or shall stay), with the reason.
 
     Raises:
         ModelError: The parameters of a BatchNormalization do not fit each other or its input.
     """
     sites: list[Site] = []
-    kept: list[Kept] = []
+    kept: dict[ir.Node, Kept] = {}
     for node in (node for graph in all_graphs(facts.model) for node in graph):
         if node.op_type != "BatchNormalization" or node.domain != "":
             continue
         if refusal := _why_no_site(node, facts):
-            kept.append(Kept(label(node), node.op_type, *refusal))
+            kept[node] = Kept(facts.label(node), node.op_type, *refusal)
         else:
             sites.append(Site(node))
     sites.sort(key=lambda site: -_size(site.data, facts))
@@ -66,6 +67,13 @@ def read_affine(site: Site, facts: Facts) -> Affine:
     scale, bias, mean, var = _parameters(site.node, facts).values()
     rank = len(facts.shapes[site.data] or ())
     return Affine.from_batch_norm(scale, bias, mean, var, epsilon_of(site.node), rank=rank)
+
+
+def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
+    """The standard deviation of what the site reads, per channel, as its running variance tells it."""
+    rank = len(facts.shapes[site.data] or ())
+    var = _parameters(site.node, facts)["var"]
+    return np.sqrt(var + epsilon_of(site.node)).reshape(1, -1, *[1] * (rank - 2))
 
 
 def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:

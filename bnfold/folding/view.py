@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.facts import Facts
     from bnfold.folding.reexpression import Reexpression
-    from bnfold.folding.shapes import Dim, Shape
+    from bnfold.folding.shapes import Shape
 
 __all__ = ["View", "channels"]
 
@@ -79,10 +79,6 @@ class View:
         if shape is None:
             raise Blocked(f"touches '{value.name}', whose number of axes is not known")
         return shape
-
-    def dim(self, value: ir.Value, axis: int) -> Dim:
-        """The size of one axis."""
-        return self.shape(value)[axis]
 
     def weight(self, value: ir.Value | None, what: str) -> NDArray[np.float64]:
         """A constant in float64.

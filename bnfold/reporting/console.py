@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from bnfold.reporting.document import Document, Style, Table
+from bnfold.reporting.document import Document, Style, Table, printable
 
 if TYPE_CHECKING:
     from bnfold.reporting.document import Block
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["render", "show"]
 
 _STYLES: dict[Style, str] = {"plain": "", "good": "green", "bad": "bold red", "warning": "yellow", "dim": "dim"}
-_UNLIMITED = 10_000  # columns
+_UNLIMITED = 1_000_000  # columns
 
 
 def show(document: Document, console: Console) -> None:
     """Print a document; tables fit themselves to the width of the console."""
-    console.print(RichText(document.title, style="bold"))
+    console.print(RichText(printable(document.title), style="bold"))
     for block in document.blocks:
         console.print(_renderable(block), soft_wrap=not isinstance(block, Table))
 
@@ -37,11 +37,11 @@ def render(document: Document) -> str:
 
 def _renderable(block: Block) -> RichText | RichTable:
     if not isinstance(block, Table):
-        return RichText(block.text, style=_STYLES[block.style])
+        return RichText(printable(block.text), style=_STYLES[block.style])
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in block.columns:
         table.add_column(column, justify="right" if column in block.numeric else "left", overflow="fold")
     for row in block.rows:
         # Names of nodes hold brackets, which rich would read as markup: wrap each cell.
-        table.add_row(*(RichText(cell) for cell in row))
+        table.add_row(*(RichText(printable(cell)) for cell in row))
     return table

@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Block", "Document", "Style", "Table", "Text"]
+__all__ = ["Block", "Document", "Style", "Table", "Text", "printable"]
+
+# Control characters, and what Unicode counts as the end of a line: names of nodes may hold them.
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
 
 Style = Literal["plain", "good", "bad", "warning", "dim"]
 
@@ -40,3 +46,8 @@ class Document:
 
     title: str
     blocks: tuple[Block, ...]
+
+
+def printable(text: str) -> str:
+    """The text on one line, with nothing in it that a terminal would obey."""
+    return text.translate(_UNPRINTABLE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnfold.reporting.document import Document, Style, Table
+from bnfold.reporting.document import Document, Style, Table, printable
 
 if TYPE_CHECKING:
     from bnfold.reporting.document import Block
@@ -32,4 +32,4 @@ def _escape(text: str) -> str:
     """Names of nodes hold underscores, stars, pipes and angle brackets; none of them is meant as markup."""
     for character in "\\`*_|<>[]#":
         text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")
+    return printable(text)

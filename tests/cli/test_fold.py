@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +274,70 @@ def test_a_result_counts_what_it_lists(model) -> None:
     result = bnfold.fold(model)
     assert len(result.folded) == 4
     assert dataclasses.is_dataclass(result)
+
+
+def test_refuses_a_report_in_the_place_of_another_file(model, command) -> None:
+    before = model.read_bytes()
+    target = model.with_name("out.onnx")
+    for place in (model, target, model.with_name("out.onnx.data")):
+        assert "would overwrite another file" in refused(command, model, "-o", target, "--report", f"json={place}")
+    same = model.with_name("report")
+    reports = ("--report", f"json={same}", "--report", f"markdown={same}")
+    assert "would overwrite another file" in refused(command, model, *reports)
+    assert model.read_bytes() == before
+
+
+def test_refuses_to_write_over_the_weights_of_its_input(model, command) -> None:
+    ir.save(ir.load(model), model, external_data="weights.bin")
+    before = (model.parent / "weights.bin").read_bytes()
+    assert "would overwrite" in refused(command, model, "-o", model.parent / "weights.bin", "--no-verify")
+    assert "would overwrite" in refused(command, model, "--report", f"json={model.parent / 'weights.bin'}")
+    assert (model.parent / "weights.bin").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [".", "/", "x" * 245 + ".onnx"])
+def test_an_odd_name_is_no_bug(command, name, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command("fold", name)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_an_output_name_that_is_too_long_is_no_bug(model, command) -> None:
+    refused(command, model, "-o", model.with_name("x" * 300))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_stdout_is_no_bug(model) -> None:
+    arguments = [sys.executable, "-m", "bnfold", "fold", model, "--dry-run"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_console_without_arrows_is_no_bug(model) -> None:
+    arguments = [sys.executable, "-m", "bnfold", "fold", model, "--dry-run"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(arguments, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"4 of 4 folded" in done.stdout
+
+
+def test_names_cannot_command_the_terminal(model, command) -> None:
+    loaded = ir.load(model)
+    loaded.graph.node("bn1").name = "bn\n\x1b]0;title\x07"
+    ir.save(loaded, model)
+    _, out, _ = command("fold", model, "--dry-run")
+    assert "bn\\x0a\\x1b]0;title\\x07 " in out
+    assert "\x1b" not in out
+
+
+def test_sigterm_leaves_no_temporary_file(model) -> None:
+    program = (
+        "import os, signal, bnfold.cli, bnfold.verifying as v\n"
+        "v.verify = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "bnfold.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "fold", model], capture_output=True, check=False)
+    assert done.returncode == 143
+    assert listing(model.parent) == ["model.onnx"]

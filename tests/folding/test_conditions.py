@@ -164,7 +164,7 @@ BROKEN = {
             y = Gemm <transA = 1> (t, w, n)
         }
         """,
-        "adds 'n', which the fold changes too",
+        "Gemm 'y' reads 'n' as its input 2, where no fold can follow",
     ),
     "gemm_that_adds_a_runtime_tensor": (
         """
@@ -289,11 +289,10 @@ BROKEN = {
 }
 
 
-def model_of(text: str):
+def model_of(text: str, **options):
     for c in range(1, 6):
         text = text.replace(f"BN{c})", BN.format(c=c) + ")")
-    text = text.replace("float[4,3,3] u", "float[4,3,3] u")
-    return example(text)
+    return example(text, **options)
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -517,3 +516,229 @@ def test_shapes_behind_an_op_that_nobody_knows_are_read_off_the_weights() -> Non
     result = bnfold.fold(model)
     assert [entry.node for entry in result.folded] == ["n"]
     assert "Relu 'r' carries no shift" in result.kept[0].reason
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_a_bias_that_the_fold_would_change_blocks(op) -> None:
+    model = model_of(f"""
+        g (float[1,3] x, float[1,3,5] u, float[3,3,3] w, BN3) => (float[1,3,L] y) {{
+            n = BatchNormalization (x, scale, bias, mean, var)
+            axes = Constant <value_ints = [0]> ()
+            s = Squeeze (n, axes)
+            y = {op} (u, w, s)
+        }}
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    (kept,) = result.kept
+    assert "reads 's' as its input 2, where no fold can follow" in kept.reason
+
+
+def test_a_gemm_that_ignores_its_runtime_c_gets_a_constant_one() -> None:
+    model = model_of("""
+        g (float[3,5] x, float[5,4] w, BN4) => (float[3,4] y) {
+            z = Gemm (x, w)
+            c = Tanh (z)
+            h = Gemm <beta = 0.0> (x, w, c)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def test_a_gemm_before_opset_7_keeps_the_shape_of_its_c() -> None:
+    text = """
+        g (float[3,5] x, float[5,4] w, float[SHAPE] c, BN4) => (float[3,4] y) {
+            h = Gemm <beta = BETA, broadcast = 1> (x, w, c)
+            y = BatchNormalization <is_test = 1> (h, scale, bias, mean, var)
+        }
+    """
+    for shape, beta, folds in (("4", "2.0", True), ("3,4", "2.0", True), ("1", "2.0", False), ("3,4", "0.0", False)):
+        model = model_of(text.replace("SHAPE", shape).replace("BETA", beta), opset=6, ir_version=8)
+        result = bnfold.fold(model)
+        assert affines(result.model) == (0 if folds else 1), (shape, beta)
+
+
+def test_the_constant_of_an_add_does_not_grow_by_a_factor() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,1] w, float[5] c, BN3) => (float[N,3,5] y) {
+            h = Conv (x, w)
+            a = Add (h, c)
+            y = BatchNormalization (a, scale, bias, mean, var)
+        }
+    """)
+    (kept,) = bnfold.fold(model).kept
+    assert "would see its constant grow from 5 to 15 numbers" in kept.reason
+
+
+def second_reader(dtype: str, scale: float):
+    """A Conv read by a BatchNormalization and by another Conv, which would have to undo the affine."""
+    model = example(
+        """
+        g (float[N,2,5] x, float[3,2,3] w, float[4,3,1] v, float[3] positive_scale, float[3] bias, float[3] mean,
+           float[3] var) => (float[N,3,3] y, float[N,4,3] z) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, positive_scale, bias, mean, var)
+            z = Conv (h, v)
+        }
+        """,
+        dtype=dtype,
+    )
+    value = model.graph.initializers["positive_scale"]
+    set_constant(model, value, np.full(3, scale, value.const_value.numpy().dtype))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "folds"),
+    [
+        ("float", 0.1, True),
+        ("float", 1e-4, False),
+        ("float16", 1.0, True),
+        ("float16", 0.1, False),
+        ("double", 1e-4, True),
+    ],
+)
+def test_no_reader_takes_off_a_shift_that_costs_it_its_bits(dtype, scale, folds) -> None:
+    result = bnfold.fold(second_reader(dtype, scale))
+    if folds:
+        assert not result.kept
+    else:
+        assert "would lose bits taking off a shift of" in result.kept[0].reason
+
+
+def test_an_inverse_that_overflows_is_none() -> None:
+    (kept,) = bnfold.fold(second_reader("double", 1e-320)).kept
+    assert "of which the fold leaves only a constant" in kept.reason or "would lose bits" in kept.reason
+
+
+def test_a_shape_that_the_caller_may_replace_is_not_trusted() -> None:
+    model = model_of(
+        """
+        g (float[1,2,6] x, float[2,2,1] w, BN2) => (float[A,B,C] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            r = Reshape (n, to)
+            y = Conv (r, w)
+        }
+    """.replace("float[2,2,1] w", "int64[3] to, float[2,2,1] w")
+    )
+    value = next(node for node in model.graph if node.op_type == "Reshape").inputs[1]
+    set_constant(model, value, np.array([1, 2, 6]))
+    assert not bnfold.fold(model).kept
+    model.graph.inputs.append(value)
+    assert bnfold.fold(model).kept
+
+
+def test_one_unknown_size_follows_from_the_others() -> None:
+    """What TorchScript makes of ``x.view(x.size(0), -1)``."""
+    model = model_of("""
+        g (float[N,3,2,2] x, float[12,4] w, BN3) => (float[N,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            size = Shape <start = 0, end = 1> (x)
+            rest = Constant <value_ints = [-1]> ()
+            to = Concat <axis = 0> (size, rest)
+            f = Reshape (n, to)
+            y = Gemm (f, w)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+@pytest.mark.parametrize("shape", ["N,0,5", "N,3,0"])
+def test_sizes_of_zero_are_no_bug(shape) -> None:
+    size = int(shape.split(",")[1])
+    model = model_of(f"""
+        g (float[{shape}] x, float[{size * int(shape.split(",")[2])},4] w, float[{size}] scale, float[{size}] bias,
+           float[{size}] mean, float[{size}] var) => (float[N,4] y) {{
+            n = BatchNormalization (x, scale, bias, mean, var)
+            f = Flatten (n)
+            y = Gemm (f, w)
+        }}
+    """)
+    bnfold.fold(model)
+
+
+def test_a_malformed_node_is_an_error_that_names_it() -> None:
+    model = model_of("""
+        g (float[N,3,5] x, float[3,3,1] w, BN3) => (float[N,3,5] y) {
+            h = Conv <group = 2> (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    with pytest.raises(bnfold.ModelError, match="Conv 'h' is malformed"):
+        bnfold.fold(model)
+
+
+def test_graphs_may_be_deeper_than_the_stack_of_python() -> None:
+    adds = "\n".join(f"a{k + 1} = Add (a{k}, x)" for k in range(1500))
+    model = model_of(f"""
+        g (float[N,3,5] x, BN3) => (float[N,3,5] y) {{
+            a0 = Identity (x)
+            {adds}
+            n = BatchNormalization (a1500, scale, bias, mean, var)
+            y = Tanh (n)
+        }}
+    """)
+    assert "adds two tensors" in bnfold.fold(model).kept[0].reason
+    identities = "\n".join(f"w{k + 1} = Identity (w{k})" for k in range(1500))
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,3] w0, BN3) => (float[N,3,3] y) {{
+            {identities}
+            h = Conv (x, w1500)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }}
+    """)
+    assert [node.op_type for node in bnfold.fold(model).model.graph] == ["Conv"]
+
+
+def test_an_infinite_weight_stays_what_it_is() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    weight = constant(model, "w").copy()
+    weight[0, 0, 0] = np.inf
+    set_constant(model, model.graph.initializers["w"], weight)
+    folded = bnfold.fold(model).model
+    assert np.isinf(constant(folded, "w")[0, 0, 0])
+    assert np.isfinite(constant(folded, next(name for name in folded.graph.initializers if "bias" in name))).all()
+
+
+def test_a_node_is_reported_by_one_name_throughout() -> None:
+    """Unnamed nodes go by what they write, which a fold may rename."""
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            t = Conv (x, w)
+            h = BatchNormalization (t, scale, bias, mean, var)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    assert [entry.node for entry in result.folded] == ["h", "y"]
+    assert {absorption.node for entry in result.folded for absorption in entry.into} <= {"t", "y"}
+
+
+def test_a_new_constant_in_a_body_before_ir_version_4() -> None:
+    """Every initializer must be listed as an input there, and a body has no inputs of its own."""
+    from tests.folding.ops.test_contract import in_a_branch
+
+    model = model_of(
+        """
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y, float[N,3,3] z) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+            z = Conv (x, w)
+        }
+        """,
+        opset=9,
+        ir_version=3,
+    )
+    folded = bnfold.fold(in_a_branch(model)).model
+    assert affines(folded) == 0
+    assert {name for graph in folded.graph.subgraphs() for name in graph.initializers} == set()

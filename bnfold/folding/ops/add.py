@@ -9,6 +9,7 @@ import numpy as np
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Rewrite
 from bnfold.folding.nodes import required_input
+from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
 from bnfold.folding.reexpression import Reexpression
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from bnfold.folding.view import View
 
 __all__ = ["AddRule"]
-
-_BROADCASTS = 7  # the opset from which Add broadcasts as numpy does; before, an attribute said along which axis
 
 
 class AddRule:
@@ -37,12 +36,14 @@ class AddRule:
     Conditions:
         1. One operand is a constant, and the opset is 7 or newer.
         2. It broadcasts into u, whose shape is that of the output: an affine means the same on both.
+        3. It does not grow, but to one number a channel: [H, W] times [C, 1, 1] would be C times as large.
 
     Source:
         https://onnx.ai/onnx/operators/onnx__Add.html
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Add"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0, 1})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,5] x, float[5,4] w, float[1,4] c, float[4] scale, float[4] bias, float[4] mean, float[4] var)
@@ -69,16 +70,20 @@ class AddRule:
         data, output = required_input(node, 1 - slot), node.outputs[0]
         _check_broadcast(constant, data, view)
         if view.settled(data) is not None:
-            known, new = _in_front(view.read(data), constant)
+            affine = view.read(data)
+            known, new = _in_front(affine, constant)
             carry = {output: known}
         else:
-            known, new = _behind(view.write(output), constant)
+            affine = view.write(output)
+            known, new = _behind(affine, constant)
             carry = {data: known}
-        return Answer(carry, lambda: Rewrite(node, {slot: _trimmed(new, constant.ndim)}, dtype_slot=slot))
+        if new.size > max(constant.size, affine.scale.size, affine.shift.size):  # condition 3
+            raise Blocked(f"would see its constant grow from {constant.size} to {new.size} numbers")
+        return Answer(carry, lambda: Rewrite(node, {slot: without_leading_ones(new, constant.ndim)}, dtype_slot=slot))
 
 
 def _constant_operand(node: ir.Node, view: View) -> tuple[int, NDArray[np.float64]]:
-    if view.opset(node) < _BROADCASTS:  # condition 1
+    if view.opset(node) < BROADCASTS:  # condition 1
         raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
     for slot in (1, 0):
         constant = view.find_weight(node.inputs[slot])
@@ -107,10 +112,3 @@ def _in_front(read: Affine, constant: NDArray[np.float64]) -> tuple[Reexpression
     dead = read.scale == 0
     handed_on = Affine(read.scale, np.where(dead, total, 0.0))
     return Reexpression.from_read(handed_on), np.where(dead, constant, total / np.where(dead, 1.0, read.scale))
-
-
-def _trimmed(array: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """Without leading axes of size 1 that the old constant did not have."""
-    while array.ndim > max(rank, 1) and array.shape[0] == 1:
-        array = array[0]
-    return array

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.view import View
 
-__all__ = ["BatchNormalizationRule", "why_no_affine"]
+__all__ = ["BatchNormalizationRule", "epsilon_of", "why_no_affine"]
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # attributes are float32, and so is their default
 
@@ -67,6 +67,7 @@ class BatchNormalizationRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"BatchNormalization"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         in_front (float[N,3,5] x, float[3] scale, float[3] bias, float[3] mean, float[3] var,

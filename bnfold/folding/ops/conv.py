@@ -41,6 +41,7 @@ class ConvRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Conv"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,4,6,6] x, float[6,2,3,3] w, float[6] b, float[6] scale, float[6] bias, float[6] mean,
@@ -69,7 +70,9 @@ class ConvRule:
             raise Blocked(f"pads with zeros ({padding}), and the shift in front of it is not 0")
 
         grouped = weight.reshape(group, outputs // group, inputs // group, -1)
-        added = np.einsum("goik,gi->go", grouped, in_shift.reshape(group, -1)).reshape(-1)
+        added = np.zeros(outputs)
+        if in_shift.any():  # 0 times an infinite weight is no 0
+            added = np.einsum("goik,gi->go", grouped, in_shift.reshape(group, -1)).reshape(-1)
         bias = rewritten_bias(node, view, added, out_scale, out_shift)  # condition 1
 
         def rewrite() -> Rewrite:

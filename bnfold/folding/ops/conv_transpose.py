@@ -47,6 +47,7 @@ class ConvTransposeRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"ConvTranspose"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,4,3,3] x, float[4,3,2,2] w, float[6] b, float[6] scale, float[6] bias, float[6] mean,

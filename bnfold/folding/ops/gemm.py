@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from bnfold.folding.answers import Answer, Blocked, Rewrite
 from bnfold.folding.nodes import find_input, flag, number, required_input
+from bnfold.folding.ops.broadcasting import BROADCASTS
 from bnfold.folding.view import channels
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from bnfold.folding.view import View
@@ -35,13 +36,14 @@ class GemmRule:
         1. B is a constant; C is one too, or is absent, or need not change.
         2. The affine behind varies along the second axis only; the one in front along the one that is summed over
            (which transA makes the first).
-        3. C is not itself re-expressed.
+        3. Before opset 7, which says along which axis C broadcasts, C keeps its shape.
 
     Source:
         https://onnx.ai/onnx/operators/onnx__Gemm.html
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Gemm"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,5] x, float[4,5] w, float[4] b, float[4] scale, float[4] bias, float[4] mean, float[4] var)
@@ -68,7 +70,9 @@ class GemmRule:
         summed_axis = 0 if flag(node, "transA") else 1
         in_scale, in_shift = channels(view.read(data), summed_axis, weight.shape[0], "first operand")  # condition 2
         out_scale, out_shift = channels(view.write(output), 1, weight.shape[1], "output")
-        new_term = _rewritten_term(node, view, alpha * (in_shift @ weight), out_scale, out_shift)
+        # Where there is no shift, no sum: 0 times an infinite weight is no 0.
+        added = alpha * (in_shift @ weight) if in_shift.any() else np.zeros(weight.shape[1])
+        new_term = _rewritten_term(node, view, added, out_scale, out_shift)
 
         def rewrite() -> Rewrite:
             new = in_scale[:, None] * weight * out_scale
@@ -92,14 +96,20 @@ def _rewritten_term(
     """The new C and its beta, or None when there is nothing to add."""
     beta = number(node, "beta", 1.0)
     term = find_input(node, 2)
-    if term is not None and view.settled(term) is not None:  # condition 3
-        raise Blocked(f"adds '{term.name}', which the fold changes too")
     constant = scale * added + shift
     if term is None or beta == 0:  # the old C does not count, whatever it is
+        _check_shape(node, view, constant)
         return (constant, 1.0) if constant.any() else None
     old = view.find_weight(term)
     if old is None:  # condition 1
         if (scale == 1).all() and not constant.any():
             return None
         raise Blocked(f"adds '{term.name}', which is not a constant")
+    _check_shape(node, view, scale * old)
     return scale * old + constant / beta, beta
+
+
+def _check_shape(node: ir.Node, view: View, new: NDArray[np.float64]) -> None:
+    old = view.find_weight(find_input(node, 2))
+    if view.opset(node) < BROADCASTS and (old is None or old.shape != new.shape):  # condition 3
+        raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")

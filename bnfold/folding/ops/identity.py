@@ -34,6 +34,7 @@ class IdentityRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Identity", "Dropout"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         dropout (float[N,5] x, float[4,5] w, float[5] scale, float[5] bias, float[5] mean, float[5] var)

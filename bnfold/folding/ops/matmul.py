@@ -9,6 +9,7 @@ import numpy as np
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Rewrite
 from bnfold.folding.nodes import required_input
+from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.view import channels
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from bnfold.folding.view import View
 
 __all__ = ["MatMulRule"]
-
-
-_BROADCASTS = 7  # the opset from which Add and Gemm broadcast a bias without being told to
 
 
 class MatMulRule:
@@ -49,6 +47,7 @@ class MatMulRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"MatMul"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0, 1})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,7,5] x, float[5,4] w, float[4] b, float[4] scale, float[4] bias, float[4] mean, float[4] var)
@@ -94,7 +93,9 @@ class MatMulRule:
             raise Blocked(f"multiplies a tensor of {rank} axes with a constant of {stored.ndim}")
         axis = -2 if on_left else -1
         in_scale, in_shift = channels(view.read(data), axis, weight.shape[-2], "data")  # condition 2
-        rows, added = in_scale[:, None] * weight, in_shift[None, :] @ weight  # […, K, N] and […, 1, N]
+        rows = in_scale[:, None] * weight  # […, K, N]
+        # […, 1, N]; where there is no shift, no sum: 0 times an infinite weight is no 0.
+        added = in_shift[None, :] @ weight if in_shift.any() else np.zeros_like(weight[..., :1, :])
         if added.any() and view.settled(output) is None and not view.new_nodes_allowed:  # condition 3
             shift = Affine(np.ones((1,) * rank), _of_rank(_oriented(added, on_left), rank))
             handed_on = Reexpression.from_read(shift)
@@ -103,7 +104,7 @@ class MatMulRule:
         out_scale, out_shift = channels(view.write(output), axis, weight.shape[-1], "output")  # condition 2
         bias = _without_dust(out_scale * added, out_shift)
         needs_bias = bool(bias.any())
-        if needs_bias and not (view.new_nodes_allowed and view.opset(node) >= _BROADCASTS):  # condition 3
+        if needs_bias and not (view.new_nodes_allowed and view.opset(node) >= BROADCASTS):  # condition 3
             raise Blocked("has no bias that could take the shift in")
         becomes_gemm = needs_bias and not on_left and rank == stored.ndim == 2
 
@@ -111,7 +112,7 @@ class MatMulRule:
             new = _oriented(rows * out_scale, on_left)
             if becomes_gemm:
                 return Rewrite(node, {1: new, 2: bias.reshape(-1)}, op_type="Gemm")
-            behind = _without_leading_ones(_oriented(bias, on_left)) if needs_bias else None
+            behind = without_leading_ones(_oriented(bias, on_left)) if needs_bias else None
             return Rewrite(node, {slot: new}, dtype_slot=slot, bias_behind=behind)
 
         return Answer(rewrite=rewrite, new_nodes=int(needs_bias and not becomes_gemm))
@@ -130,13 +131,6 @@ def _oriented(array: NDArray[np.float64], on_left: bool) -> NDArray[np.float64]:
 
 def _of_rank(array: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
-
-
-def _without_leading_ones(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A bias of shape [N] rather than [1, N]: that is what runtimes fuse into the product."""
-    while array.ndim > 1 and array.shape[0] == 1:
-        array = array[0]
-    return array
 
 
 def _without_dust(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

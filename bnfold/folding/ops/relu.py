@@ -40,6 +40,7 @@ class ReluRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Relu"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         between (float[N,5] x, float[5,4] w, float[4] positive_scale, float[4] zero_bias, float[4] zero_mean,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,14 +36,16 @@ class ReshapeRule:
 
     Conditions:
         1. The number of axes is known on both sides.
-        2. In a group with an axis of unknown size nothing varies. Sizes are matched from the end, then from the
-           start (equal symbols are equal sizes); what is left between is one group.
+        2. In a group with axes of unknown size nothing varies, unless it is one axis, whose size follows from the
+           others. Sizes are matched from the end, then from the start (equal symbols are equal sizes); what is left
+           between is one group. No size is 0.
 
     Source:
         https://onnx.ai/onnx/operators/onnx__Reshape.html
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         flatten (float[N,2,3,3] x, float[4,18] w, float[2] scale, float[2] bias, float[2] mean, float[2] var)
@@ -68,7 +71,10 @@ class ReshapeRule:
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
         data, output = required_input(node, 0), node.outputs[0]
-        groups = _groups(view.shape(data), view.shape(output))  # condition 1
+        old, new = view.shape(data), view.shape(output)  # condition 1
+        if 0 in (*old, *new):  # condition 2
+            raise Blocked("has an axis of size 0")
+        groups = _groups(old, new)
         turned = [_Group(group.new, group.old) for group in groups]
         return carry_through(node, view, lambda array: _moved(array, groups), lambda array: _moved(array, turned))
 
@@ -93,7 +99,7 @@ def _moved(array: NDArray[np.float64], groups: list[_Group]) -> NDArray[np.float
             before += part
             after += [1] * len(group.new)
             continue
-        old, new = _numbers(group.old), _numbers(group.new)
+        old, new = _numbers(group)
         if old is None or new is None:  # condition 2
             raise Blocked(f"turns {_text(group.old)} into {_text(group.new)}, along which the affine varies")
         before += old
@@ -101,9 +107,23 @@ def _moved(array: NDArray[np.float64], groups: list[_Group]) -> NDArray[np.float
     return np.broadcast_to(array, before).reshape(after)
 
 
-def _numbers(shape: Shape) -> list[int] | None:
-    numbers = [dim for dim in shape if isinstance(dim, int)]
-    return numbers if len(numbers) == len(shape) else None
+def _numbers(group: _Group) -> tuple[list[int] | None, list[int] | None]:
+    """The sizes of both sides; one that is missing on one side follows from all the others."""
+    old, new = ([dim for dim in side if isinstance(dim, int)] for side in (group.old, group.new))
+    unknown_old, unknown_new = len(group.old) - len(old), len(group.new) - len(new)
+    if unknown_old == unknown_new == 0:
+        return old, new
+    if (unknown_old, unknown_new) == (0, 1):
+        return old, _solved(group.new, math.prod(old), math.prod(new))
+    if (unknown_old, unknown_new) == (1, 0):
+        return _solved(group.old, math.prod(new), math.prod(old)), new
+    return None, None
+
+
+def _solved(side: Shape, total: int, known: int) -> list[int] | None:
+    if not known or total % known:
+        return None
+    return [dim if isinstance(dim, int) else total // known for dim in side]
 
 
 def _text(shape: Shape) -> str:

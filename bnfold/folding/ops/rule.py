@@ -23,6 +23,8 @@ class Rule(Protocol):
     """One family of ops. The docstring has a drawing, the algebra, the numbered conditions, and the source."""
 
     op_types: ClassVar[frozenset[str]]
+    # The inputs through which the rule follows a tensor that is re-expressed. Read through any other, it blocks.
+    data_slots: ClassVar[frozenset[int]]
     # Functions in ONNX text whose first input is the data and whose other inputs are the weights; in each, the rule
     # is needed to fold the BatchNormalization. The contract test of every rule is made from them.
     examples: ClassVar[tuple[str, ...]]

@@ -31,6 +31,7 @@ class ShapeRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Shape", "Size", "CastLike"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0, 1})
     examples: ClassVar[tuple[str, ...]] = (
         """
         second_reader (float[N,2,4,4] x, float[3,2,3,3] w, float[3] scale, float[3] bias, float[3] mean, float[3] var)

@@ -35,6 +35,7 @@ class TransposeRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Transpose"})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind_a_linear (float[N,7,5] x, float[5,4] w, float[4] b, float[4] scale, float[4] bias, float[4] mean,
