@@ -742,3 +742,194 @@ def test_a_new_constant_in_a_body_before_ir_version_4() -> None:
     folded = bnfold.fold(in_a_branch(model)).model
     assert affines(folded) == 0
     assert {name for graph in folded.graph.subgraphs() for name in graph.initializers} == set()
+
+
+def test_an_add_to_a_size_that_is_not_known_may_broadcast() -> None:
+    model = model_of("""
+        g (float[N,3,L] x, float[3,3,1] w, float[4] c, BN3) => (float[N,3,M] y) {
+            h = Conv (x, w)
+            a = Add (h, c)
+            y = BatchNormalization (a, scale, bias, mean, var)
+        }
+    """)
+    assert "or may do so" in bnfold.fold(model).kept[0].reason
+
+
+def test_a_conv_transpose_with_negative_pads_has_cells_without_taps() -> None:
+    model = model_of("""
+        g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,8] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = ConvTranspose <strides = [2], pads = [-1,-1]> (n, w)
+        }
+    """)
+    assert "(negative pads)" in bnfold.fold(model).kept[0].reason
+
+
+def test_no_bias_is_added_before_opset_7() -> None:
+    text = """
+        g (float[N,5] x, float[5,4] w, BN4) => (float[N,4] y) {
+            h = MatMul (x, w)
+            y = BatchNormalization <is_test = 1> (h, scale, bias, mean, var)
+        }
+    """
+    assert "has no bias" in bnfold.fold(model_of(text, opset=6, ir_version=8)).kept[0].reason
+
+
+def test_a_dead_channel_goes_through_a_relu_forward_as_what_the_relu_makes_of_it() -> None:
+    model = model_of("""
+        g (float[N,4] x, float[4,3] w, float[4] positive_scale, float[4] bias, float[4] zero_mean, float[4] var)
+                => (float[N,3] y) {
+            n = BatchNormalization (x, positive_scale, bias, zero_mean, var)
+            r = Relu (n)
+            y = Gemm (r, w)
+        }
+    """)
+    for constant_value in (-0.7, 0.7):
+        set_constant(model, model.graph.initializers["positive_scale"], np.array([0.0, 1, 2, 3]))
+        set_constant(model, model.graph.initializers["bias"], np.array([constant_value, 0, 0, 0]))
+        result = bnfold.fold(model)
+        oracle.assert_equal(model, result.model)
+        assert not result.kept
+
+
+def test_axes_of_unknown_size_are_not_taken_for_equal() -> None:
+    from bnfold.folding.ops.reshape import _Group, _groups
+
+    assert _groups((None, 6, None), (None, 3, None)) == [_Group((None, 6, None), (None, 3, None))]
+    assert _groups(("N", 6, "L"), ("N", 2, 3, "L"))[1] == _Group((6,), (2, 3))
+
+
+def test_who_reads_the_shape_of_a_constant_sees_no_other_shape() -> None:
+    model = model_of("""
+        g (float[N,5] x, float[5,4] w, float[1] c, BN4) => (float[N,4] y, int64[1] s) {
+            h = Gemm (x, w, c)
+            s = Shape (c)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def test_a_body_that_only_normalises_a_tensor_of_the_outer_graph() -> None:
+    """The Conv outside takes it in; the output of the body must still be written inside it."""
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            t = Identity (h)
+            condition = Constant <value = bool {1}> ()
+            y = If (condition) <
+                then_branch = a () => (double[N,3,3] u) { u = BatchNormalization (t, scale, bias, mean, var) },
+                else_branch = b () => (double[N,3,3] v) { v = BatchNormalization (t, scale, bias, mean, var) }
+            >
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            condition = Constant <value = bool {1}> ()
+            y = If (condition) <
+                then_branch = a () => (double[N,3,3] u) { u = BatchNormalization (h, scale, bias, mean, var) },
+                else_branch = b () => (double[N,3,3] v) { v = RandomNormal <shape = [1,3,3], dtype = 11> () }
+            >
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert affines(result.model) == 0
+    (body, _) = result.model.graph.subgraphs()
+    assert [node.op_type for node in body] == ["Identity"]
+
+
+def test_new_constants_in_a_body_of_a_function_are_nodes() -> None:
+    model = parse("""
+        g (double[N,2,5] x) => (double[N,2,5] y, double[N,2,5] z) { y, z = local.f (x) }
+        <domain: "local", opset_import: ["": 20]>
+        f (x) => (y, z) {
+            w = Constant <value = double[2,2,1] {1.0, 2.0, 3.0, 4.0}> ()
+            p = Constant <value = double[2] {1.0, 2.0}> ()
+            condition = Constant <value = bool {1}> ()
+            y = If (condition) <
+                then_branch = a () => (u) { h = Conv (x, w)  u = BatchNormalization (h, p, p, p, p) },
+                else_branch = b () => (v) { v = Identity (x) }
+            >
+            z = Conv (x, w)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert affines(result.model) == 0
+    (function,) = result.model.functions.values()
+    assert not any(graph.initializers for graph in function.subgraphs())
+
+
+def test_a_default_that_only_lends_its_shape_stays_an_input() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3] d, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            k = Shape (d)
+            zero = Constant <value = double {0.0}> ()
+            b = Expand (zero, k)
+            h = Conv (x, w, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    model.graph.inputs.append(model.graph.initializers["d"])
+    result = bnfold.fold(model)
+    assert not result.kept
+    assert "d" in result.model.graph.initializers
+    assert [value.name for value in result.model.graph.inputs] == ["x", "d"]
+
+
+def test_a_constant_that_the_caller_of_a_function_sets_is_none() -> None:
+    model = parse("""
+        g (float[N,2,5] x) => (y) { y = local.f <v = [1.0, 2.0]> (x) }
+        <domain: "local", opset_import: ["": 20]>
+        f <v> (x) => (y) {
+            p = Constant <value_floats: floats = @v> ()
+            y = BatchNormalization (x, p, p, p, p)
+        }
+    """)
+    assert "is computed at run time" in bnfold.fold(model).kept[0].reason
+
+
+def test_no_crafted_expression_asks_for_all_the_memory() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[1] s, BN2) => (float[N,2,5] y) {
+            huge = Constant <value_ints = [1000000000000]> ()
+            e = Expand (s, huge)
+            y = BatchNormalization (x, e, bias, mean, var)
+        }
+    """)
+    assert "is computed at run time" in bnfold.fold(model).kept[0].reason
+
+
+def test_a_vector_has_no_channel_axis() -> None:
+    model = model_of("g (float[1] x, BN1) => (float[1] y) { y = BatchNormalization (x, scale, bias, mean, var) }")
+    assert "is below 2" in bnfold.fold(model).kept[0].reason
+
+
+def test_the_long_name_of_the_standard_domain_is_the_standard_domain() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    del model.opset_imports[""]
+    model.opset_imports["ai.onnx"] = 20
+    assert not bnfold.fold(model).kept
+
+
+def test_re_expressions_agree_when_they_say_the_same() -> None:
+    from bnfold.affine import Affine
+    from bnfold.folding.reexpression import Reexpression
+
+    one, two = (Affine.per_channel([scale, 1.0], [0.0, 1.0], rank=2) for scale in (1.0, 2.0))
+    dead = Affine.per_channel([0.0, 1.0], [5.0, 1.0], rank=2)
+    assert Reexpression.from_read(one).agrees(Reexpression.from_write(one.inverse()))
+    assert not Reexpression.from_read(one).agrees(Reexpression.from_read(two))
+    assert Reexpression.from_write(dead).agrees(Reexpression.from_write(dead))
+    assert not Reexpression.from_write(dead).agrees(Reexpression.from_read(dead))

@@ -34,7 +34,7 @@ def why_no_affine(node: ir.Node, opset: int) -> tuple[str, str] | None:
     hint = "exported in training mode: call model.eval() before exporting"
     if any(attribute.is_ref() for attribute in node.attributes.values()):
         return "the caller of the function sets one of its attributes", ""
-    if opset >= 14 and flag(node, "training_mode"):
+    if flag(node, "training_mode"):
         return "training mode: it normalises with the statistics of the batch", hint
     if opset < 7 and not flag(node, "is_test"):
         return "training mode: is_test is not set", hint

@@ -57,7 +57,7 @@ def _at_inference(node: ir.Node, view: View) -> bool:
     opset = view.opset(node)
     if opset < 7:
         return flag(node, "is_test")
-    mode = find_input(node, 2) if opset >= 12 else None
+    mode = find_input(node, 2)
     if mode is None:
         return True
     constant = view.constant(mode)

@@ -106,7 +106,7 @@ class MatMulRule:
         needs_bias = bool(bias.any())
         if needs_bias and not (view.new_nodes_allowed and view.opset(node) >= BROADCASTS):  # condition 3
             raise Blocked("has no bias that could take the shift in")
-        becomes_gemm = needs_bias and not on_left and rank == stored.ndim == 2
+        becomes_gemm = needs_bias and not on_left and rank == 2
 
         def rewrite() -> Rewrite:
             new = _oriented(rows * out_scale, on_left)

@@ -111,7 +111,7 @@ def _numbers(group: _Group) -> tuple[list[int] | None, list[int] | None]:
     """The sizes of both sides; one that is missing on one side follows from all the others."""
     old, new = ([dim for dim in side if isinstance(dim, int)] for side in (group.old, group.new))
     unknown_old, unknown_new = len(group.old) - len(old), len(group.new) - len(new)
-    if unknown_old == unknown_new == 0:
+    if unknown_old == unknown_new == 0 and math.prod(old) == math.prod(new):
         return old, new
     if (unknown_old, unknown_new) == (0, 1):
         return old, _solved(group.new, math.prod(old), math.prod(new))
