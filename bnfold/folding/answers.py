@@ -1,4 +1,4 @@
-"""What a rule may answer: that it agrees, and on which terms, or that it blocks, and why."""
+"""What a rule may answer: that it agrees, on which terms or on which of several, or that it blocks, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.reexpression import Reexpression
 
-__all__ = ["Answer", "Blocked", "Rewrite"]
+__all__ = ["Answer", "Blocked", "Choice", "Rewrite"]
 
 
 class Blocked(Exception):  # noqa: N818 - an answer, not an error; it never leaves the planner
@@ -55,8 +55,22 @@ class Answer:
         carry: What it asks of its other tensors.
         rewrite: Computes how its constants change, once the plan is complete; None when they do not.
         new_nodes: How many nodes the rewrite adds.
+        is_default: It assumes that tensors nobody has asked about yet stay as they are, and asks them to. It counts
+            only when nothing else is open: given early, it would contradict a later demand on them.
     """
 
     carry: Mapping[ir.Value, Reexpression] = field(default_factory=dict)
     rewrite: Callable[[], Rewrite] | None = None
     new_nodes: int = 0
+    is_default: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A node agrees in more than one way: a sum may hand a shift on to either of its operands.
+
+    Attributes:
+        options: The ways, the one that is likely to cost least first.
+    """
+
+    options: tuple[Answer, ...]

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from bnfold.affine import Affine
 from bnfold.errors import ModelError
-from bnfold.folding.answers import Answer, Blocked
+from bnfold.folding.answers import Answer, Blocked, Choice
 from bnfold.folding.constants import round_once
 from bnfold.folding.evaluation import reads_shape_only
 from bnfold.folding.facts import is_pinned
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "find_plan"]
 
 _MOST_TENSORS = 512  # the largest plan seen on 75 real networks re-expressed 169
+
+_MOST_BRANCHES = 16  # for each start; enough for everything that could be folded on those networks
 
 # A reader that takes off a shift of k standard deviations errs by k roundings more. On a residual network k = 2^8 cost
 # 1e-5 in float32; the others have as many bits to spare as their own precision and use allow.
@@ -117,6 +119,19 @@ class _Stuck(Exception):  # noqa: N818 - the end of one route, caught by find_pl
         self.reason = reason
 
 
+@dataclass
+class _State:
+    """How far one way has been followed."""
+
+    settled: dict[ir.Value, Reexpression]
+    open: deque[ir.Node]
+    answers: dict[ir.Node, Answer]
+    postponed: dict[ir.Node, Answer | Choice]  # choices and defaults, in the order in which they came up
+
+    def copy(self) -> _State:
+        return _State(dict(self.settled), deque(self.open), dict(self.answers), dict(self.postponed))
+
+
 class _Search:
     """One way to begin, followed until no question is open."""
 
@@ -124,10 +139,8 @@ class _Search:
         self._site = site
         self._facts = facts
         self._spread = spread
-        self._settled: dict[ir.Value, Reexpression] = {}
-        self._view = View(facts, self._settled, new_nodes_allowed=new_nodes_allowed)
-        self._open: deque[ir.Node] = deque()
-        self._answers: dict[ir.Node, Answer] = {}
+        self._new_nodes_allowed = new_nodes_allowed
+        self._branches_left = _MOST_BRANCHES
 
     def run(self, route: str, start: dict[ir.Value, Reexpression]) -> Plan:
         """Ask until nobody has a question.
@@ -137,19 +150,55 @@ class _Search:
         """
         shift = start[self._site.data].read
         self._shift_in_spreads = 0.0 if shift is None else float(np.abs(shift.shift / self._spread).max(initial=0.0))
+        state = _State({}, deque(), {}, {})
         for value, reexpression in start.items():
-            self._settle(value, reexpression, self._site.node)
-        while self._open:
-            node = self._open.popleft()
-            answer = self._ask(node)
-            self._answers[node] = answer
-            for value, reexpression in answer.carry.items():
-                self._settle(value, reexpression, node)
-        return self._plan(route)
+            self._settle(state, value, reexpression, self._site.node)
+        return self._plan(route, self._follow(state))
 
-    def _settle(self, value: ir.Value, reexpression: Reexpression, by: ir.Node) -> None:
+    def _follow(self, state: _State) -> _State:
+        """Forced answers first, then choices, and defaults only when nothing else is open."""
+        while True:
+            while state.open:
+                node = state.open.popleft()
+                state.postponed.pop(node, None)
+                reply = self._ask(state, node)
+                if isinstance(reply, Choice) or reply.is_default:
+                    state.answers.pop(node, None)
+                    state.postponed[node] = reply
+                else:
+                    self._accept(state, node, reply)
+            if not state.postponed:
+                return state
+            node = next((n for n, r in state.postponed.items() if isinstance(r, Choice)), next(iter(state.postponed)))
+            reply = state.postponed.pop(node)
+            if isinstance(reply, Choice):
+                return self._choose(state, node, reply)
+            self._accept(state, node, reply)
+
+    def _choose(self, state: _State, node: ir.Node, choice: Choice) -> _State:
+        """The first option that leads somewhere; where none does, what stopped the first."""
+        obstacle: _Stuck | None = None
+        for option in choice.options:
+            if self._branches_left == 0:
+                obstacle = obstacle or _Stuck(node, f"is reached after {_MOST_BRANCHES} choices, where the search ends")
+                break
+            self._branches_left -= 1
+            branch = state.copy()
+            try:
+                self._accept(branch, node, option)
+                return self._follow(branch)
+            except _Stuck as stuck:
+                obstacle = obstacle or stuck
+        raise obstacle or _Stuck(node, "has no way to choose from")
+
+    def _accept(self, state: _State, node: ir.Node, answer: Answer) -> None:
+        state.answers[node] = answer
+        for value, reexpression in answer.carry.items():
+            self._settle(state, value, reexpression, node)
+
+    def _settle(self, state: _State, value: ir.Value, reexpression: Reexpression, by: ir.Node) -> None:
         """Take note of a demand, and ask everybody else whom it concerns."""
-        known = self._settled.get(value)
+        known = state.settled.get(value)
         if known is not None:
             if not known.agrees(reexpression):
                 raise _Stuck(by, f"needs '{value.name}' in another form than the rest of the plan does")
@@ -157,14 +206,14 @@ class _Search:
         if not reexpression.is_identity:
             if pinned := is_pinned(value):
                 raise _Stuck(by, f"would change '{value.name}', which is {pinned}")
-            if len(self._settled) >= _MOST_TENSORS:
+            if len(state.settled) >= _MOST_TENSORS:
                 raise _Stuck(by, f"is reached after {_MOST_TENSORS} tensors, which is where the search ends")
             around = dict.fromkeys([value.producer(), *(use.node for use in value.uses())])
             others = [node for node in around if node is not None and node not in (by, self._site.node)]
             if value.producer() is not by:
                 self._check_conditioning(value, reexpression, others)
-            self._open.extend(others)
-        self._settled[value] = reexpression
+            state.open.extend(others)
+        state.settled[value] = reexpression
 
     def _check_conditioning(self, value: ir.Value, reexpression: Reexpression, others: list[ir.Node]) -> None:
         """Other readers must take a shift off again: bits are lost when it is large against what the tensor spreads."""
@@ -177,32 +226,33 @@ class _Search:
             shift = f"{self._shift_in_spreads:.2g} standard deviations"
             raise _Stuck(readers[0], f"also reads '{value.name}', and would lose bits taking off a shift of {shift}")
 
-    def _ask(self, node: ir.Node) -> Answer:
+    def _ask(self, state: _State, node: ir.Node) -> Answer | Choice:
         rule = find_rule(node)
         if rule is None:
             raise _Stuck(node, "is an op that bnfold knows no rule for")
         if node in self._facts.untouchable:
             raise _Stuck(node, "was asked to stay as it is")
         for slot, value in enumerate(node.inputs):
-            if value in self._settled and slot not in rule.data_slots:
+            known = state.settled.get(value) if value is not None and slot not in rule.data_slots else None
+            if value is not None and known is not None and not known.is_identity:
                 raise _Stuck(node, f"reads '{value.name}' as its input {slot}, where no fold can follow")
         try:
-            return rule.answer(node, self._view)
+            return rule.answer(node, View(self._facts, state.settled, new_nodes_allowed=self._new_nodes_allowed))
         except Blocked as blocked:
             raise _Stuck(node, blocked.reason) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             what = f"{node.op_type} '{self._facts.label(node)}'"
             raise ModelError(f"{what} is malformed: {error or type(error).__name__}".splitlines()[0]) from error
 
-    def _plan(self, route: str) -> Plan:
-        new_nodes = sum(answer.new_nodes for answer in self._answers.values())
+    def _plan(self, route: str, state: _State) -> Plan:
+        new_nodes = sum(answer.new_nodes for answer in state.answers.values())
         if new_nodes > 1:
             raise _Stuck(self._site.node, f"would be replaced by {new_nodes} new nodes")
-        rewrites = {node: answer.rewrite() for node, answer in self._answers.items() if answer.rewrite}
+        rewrites = {node: answer.rewrite() for node, answer in state.answers.items() if answer.rewrite}
         for node, rewrite in rewrites.items():
             self._check_range(node, rewrite)
-        moved = sum(not reexpression.is_identity for reexpression in self._settled.values())
-        through = tuple(node for node, answer in self._answers.items() if answer.carry and not answer.rewrite)
+        moved = sum(not reexpression.is_identity for reexpression in state.settled.values())
+        through = tuple(node for node, answer in state.answers.items() if answer.carry and not answer.rewrite)
         return Plan(self._site, route, tuple(rewrites.values()), through, (new_nodes, moved))
 
     def _check_range(self, node: ir.Node, rewrite: Rewrite) -> None:

@@ -14,7 +14,7 @@ BN = "float[{c}] scale, float[{c}] bias, float[{c}] mean, float[{c}] var"
 
 # name: (what makes the model, part of the reason)
 BROKEN = {
-    "add_of_two_tensors": (
+    "sum_with_a_branch_that_has_no_rule": (
         """
         g (float[N,2,5] x, float[2,2,1] w, BN2) => (float[N,2,5] y) {
             a = Conv (x, w)
@@ -23,7 +23,7 @@ BROKEN = {
             y = BatchNormalization (s, scale, bias, mean, var)
         }
         """,
-        "Add 's' adds two tensors",
+        "Tanh 'b' is an op that bnfold knows no rule for",
     ),
     "add_that_broadcasts_the_data": (
         """
@@ -265,6 +265,106 @@ BROKEN = {
         }
         """,
         "converts a tensor that the fold changes",
+    ),
+    "sum_that_reads_one_tensor_twice": (
+        """
+        g (float[N,2,5] x, float[3,2,1] w, BN3) => (float[N,3,5] y) {
+            h = Conv (x, w)
+            s = Add (h, h)
+            y = BatchNormalization (s, scale, bias, mean, var)
+        }
+        """,
+        "Add 's' reads one tensor twice",
+    ),
+    "sum_that_broadcasts_the_channels": (
+        """
+        g (float[N,2,5] x, float[3,2,1] w, float[1,2,1] v, BN3) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, v)
+            s = Add (a, b)
+            y = BatchNormalization (s, scale, bias, mean, var)
+        }
+        """,
+        "broadcasts 'b' along the channels, or may do so",
+    ),
+    "sum_of_different_ranks": (
+        """
+        g (float[N,3,5] x, float[5,5] w, float[5,5] v, BN5) => (float[3,5] y) {
+            axes = Constant <value_ints = [0]> ()
+            first = Constant <value_ints = [0]> ()
+            row = Gather (x, first)
+            r = Squeeze (row, axes)
+            a = MatMul (r, w)
+            one = Constant <value_ints = [5]> ()
+            m = ReduceMean <keepdims = 0> (r, axes)
+            s = Add (a, m)
+            y = BatchNormalization (s, scale, bias, mean, var)
+        }
+        """,
+        "broadcasts 'm', which has 1 axes",
+    ),
+    "sum_without_a_branch_for_the_shift": (
+        """
+        g (float[N,3,5] x, BN3) => (float[N,3,5] y) {
+            t = Tanh (x)
+            n = BatchNormalization (t, scale, bias, mean, var)
+            y = Sub (x, n)
+        }
+        """,
+        "has no branch that could take the shift",
+    ),
+    "concat_of_a_size_that_is_not_known": (
+        """
+        g (float[N,K,5] x, float[2,5,1] w, BN4) => (float[N,M,5] y) {
+            t = Transpose <perm = [0,2,1]> (x)
+            c = Conv (t, w)
+            u = Transpose <perm = [0,2,1]> (c)
+            v = Tanh (x)
+            h = Concat <axis = 1> (v, v)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "holds 'v', whose size along axis 1 is not known",
+    ),
+    "concat_of_one_tensor_in_two_forms": (
+        """
+        g (float[N,3,5] x, float[2,3,1] w, BN4) => (float[N,4,5] y) {
+            c = Conv (x, w)
+            h = Concat <axis = 1> (c, c)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "holds 'c' twice, and would need it in two forms",
+    ),
+    "maximum_with_a_negative_scale": (
+        """
+        g (float[N,2,6] x, float[3,2,1] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            p = MaxPool <kernel_shape = [2], strides = [2]> (h)
+            y = BatchNormalization (p, scale, bias, mean, var)
+        }
+        """,
+        "picks the largest: carries no negative scale",
+    ),
+    "average_over_the_padding": (
+        """
+        g (float[N,2,6] x, float[3,2,1] w, BN3) => (float[N,3,7] y) {
+            h = Conv (x, w)
+            p = AveragePool <kernel_shape = [2], pads = [1,1], count_include_pad = 1> (h)
+            y = BatchNormalization (p, scale, bias, mean, var)
+        }
+        """,
+        "averages cells beyond the border (count_include_pad)",
+    ),
+    "average_along_the_affine": (
+        """
+        g (float[N,3,6] x, BN3) => (float[N,6,2] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            t = Transpose <perm = [0,2,1]> (n)
+            y = AveragePool <kernel_shape = [2]> (t)
+        }
+        """,
+        "pools along the axes [2], along which the affine varies",
     ),
     "an_op_without_a_rule": (
         """
@@ -683,7 +783,7 @@ def test_graphs_may_be_deeper_than_the_stack_of_python() -> None:
             y = Tanh (n)
         }}
     """)
-    assert "adds two tensors" in bnfold.fold(model).kept[0].reason
+    assert "would change 'x', which is a graph input" in bnfold.fold(model).kept[0].reason
     identities = "\n".join(f"w{k + 1} = Identity (w{k})" for k in range(1500))
     model = model_of(f"""
         g (float[N,2,5] x, float[3,2,3] w0, BN3) => (float[N,3,3] y) {{
@@ -933,3 +1033,60 @@ def test_re_expressions_agree_when_they_say_the_same() -> None:
     assert not Reexpression.from_read(one).agrees(Reexpression.from_read(two))
     assert Reexpression.from_write(dead).agrees(Reexpression.from_write(dead))
     assert not Reexpression.from_write(dead).agrees(Reexpression.from_read(dead))
+
+
+def test_a_sum_chooses_the_branch_that_nobody_else_reads() -> None:
+    """The other branch has a second reader, which would have to undo the affine."""
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, BN3) => (float[N,3,5] y, float[N,3,5] z) {
+            a = Conv (x, w)
+            b = Conv (x, v)
+            s = Add (a, b)
+            y = BatchNormalization <epsilon = 0.0> (s, scale, bias, mean, var)
+            z = Tanh (a)
+        }
+    """)
+    for name in ("scale", "var"):
+        set_constant(model, model.graph.initializers[name], np.ones(3))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    (entry,) = result.folded
+    assert [absorption.node for absorption in entry.into] == ["b"]
+
+
+def test_a_maximum_that_also_says_where_it_was() -> None:
+    model = model_of("""
+        g (float[N,2,6] x, float[3,2,1] w, float[3] positive_scale, float[3] bias, float[3] mean, float[3] var)
+                => (float[N,3,3] y, int64[N,3,3] i) {
+            h = Conv (x, w)
+            p, i = MaxPool <kernel_shape = [2], strides = [2]> (h)
+            y = BatchNormalization (p, positive_scale, bias, mean, var)
+        }
+    """)
+    assert "also says where the largest was" in bnfold.fold(model).kept[0].reason
+
+
+def test_an_average_with_ceil_mode_takes_no_shift() -> None:
+    model = model_of("""
+        g (float[N,2,6] x, float[3,2,1] w, BN3) => (float[N,3,3] y) {
+            h = Conv (x, w)
+            p = AveragePool <kernel_shape = [2], strides = [2], ceil_mode = 1> (h)
+            y = BatchNormalization (p, scale, bias, mean, var)
+        }
+    """)
+    assert "(ceil_mode)" in bnfold.fold(model).kept[0].reason
+
+
+def test_a_dead_channel_is_shared_by_no_branches() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, BN3) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, v)
+            s = Add (a, b)
+            y = BatchNormalization (s, scale, bias, mean, var)
+        }
+    """)
+    set_constant(model, model.graph.initializers["scale"], np.array([1.0, 0.0, 2.0]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert "a scale of 0 cannot be undone" in result.kept[0].reason

@@ -34,9 +34,42 @@ class ConvTranspose(OpRun):
         return (whole[(slice(None), slice(None), *kept)],)
 
 
+class _Pool(OpRun):
+    """By torch: the reference implementation loses axes on one spatial axis. Pads are the same at both ends."""
+
+    op_domain = ""
+
+    def _pool(self, kind: str, x: np.ndarray, attributes: dict, **options: object) -> tuple[np.ndarray]:
+        axes = x.ndim - 2
+        pool = getattr(torch.nn.functional, f"{kind}_pool{axes}d")
+        pads = (attributes.get("pads") or [0] * 2 * axes)[:axes]
+        strides = tuple(attributes.get("strides") or [1] * axes)
+        kernel = tuple(attributes["kernel_shape"])
+        return (pool(torch.from_numpy(np.array(x)), kernel, strides, tuple(pads), **options).numpy(),)
+
+
+class MaxPool(_Pool):
+    def _run(self, x, **attributes):
+        return self._pool("max", x, attributes)
+
+
+class AveragePool(_Pool):
+    def _run(self, x, **attributes):
+        return self._pool("avg", x, attributes, count_include_pad=bool(attributes.get("count_include_pad")))
+
+
+class GlobalMaxPool(OpRun):
+    """The reference implementation drops an axis of three."""
+
+    op_domain = ""
+
+    def _run(self, x):
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     proto = inline_local_functions(ir.to_proto(model))  # the evaluator does not hand new_ops on to functions
-    return ReferenceEvaluator(proto, new_ops=[ConvTranspose]).run(None, feeds)
+    return ReferenceEvaluator(proto, new_ops=[AveragePool, ConvTranspose, GlobalMaxPool, MaxPool]).run(None, feeds)
 
 
 def feeds_for(model: ir.Model, *, seed: int = 0, symbols: int = 3) -> dict[str, np.ndarray]:

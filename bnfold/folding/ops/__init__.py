@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 from bnfold.folding.ops.add import AddRule
 from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
+from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.shape import ShapeRule
+from bnfold.folding.ops.sums import SumRule
 from bnfold.folding.ops.transpose import TransposeRule
 
 if TYPE_CHECKING:
@@ -26,14 +29,17 @@ __all__ = ["RULES", "find_rule"]
 RULES: tuple[Rule, ...] = (
     AddRule(),
     BatchNormalizationRule(),
+    ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
     GemmRule(),
     IdentityRule(),
     MatMulRule(),
+    PoolRule(),
     ReluRule(),
     ReshapeRule(),
     ShapeRule(),
+    SumRule(),
     TransposeRule(),
 )
 

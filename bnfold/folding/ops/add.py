@@ -1,4 +1,4 @@
-"""Add of a constant: the bias behind a MatMul, above all."""
+"""Add: of a constant, which is the bias behind a MatMul above all, and of two branches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bnfold.affine import Affine
-from bnfold.folding.answers import Answer, Blocked, Rewrite
+from bnfold.folding.answers import Answer, Blocked, Choice, Rewrite
 from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
+from bnfold.folding.ops.sums import answer_sum
 from bnfold.folding.reexpression import Reexpression
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["AddRule"]
 
 
 class AddRule:
-    """Takes the shift of an affine into the constant, and hands the scale on to the other side.
+    """Takes the shift of an affine into its constant, and hands the scale on. Of two branches: see ``SumRule``.
 
     Drawing:
         u → Add(c) → scale·y + shift   ⇒   scale·u → Add(c′)
@@ -34,7 +35,7 @@ class AddRule:
         Where the scale in front is 0, y becomes the constant shift + c for its readers.
 
     Conditions:
-        1. One operand is a constant, and the opset is 7 or newer.
+        1. The opset is 7 or newer.
         2. It broadcasts into u, whose shape is that of the output: an affine means the same on both.
         3. It does not grow, but to one number a channel: [H, W] times [C, 1, 1] would be C times as large.
 
@@ -63,10 +64,24 @@ class AddRule:
             y = Sigmoid (h)
         }
         """,
+        """
+        residual (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
+                  float[3] var) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, w2)
+            h = Add (a, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
     )
 
-    def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
-        slot, constant = _constant_operand(node, view)
+    def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
+        if view.opset(node) < BROADCASTS:  # condition 1
+            raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
+        slot = next((slot for slot in (1, 0) if view.find_weight(required_input(node, slot)) is not None), None)
+        if slot is None:
+            return answer_sum(node, view)
+        constant = view.weight(required_input(node, slot), "an operand")
         data, output = required_input(node, 1 - slot), node.outputs[0]
         _check_broadcast(constant, data, view)
         if view.settled(data) is not None:
@@ -80,16 +95,6 @@ class AddRule:
         if new.size > max(constant.size, affine.scale.size, affine.shift.size):  # condition 3
             raise Blocked(f"would see its constant grow from {constant.size} to {new.size} numbers")
         return Answer(carry, lambda: Rewrite(node, {slot: without_leading_ones(new, constant.ndim)}, dtype_slot=slot))
-
-
-def _constant_operand(node: ir.Node, view: View) -> tuple[int, NDArray[np.float64]]:
-    if view.opset(node) < BROADCASTS:  # condition 1
-        raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
-    for slot in (1, 0):
-        constant = view.find_weight(node.inputs[slot])
-        if constant is not None:
-            return slot, constant
-    raise Blocked("adds two tensors that are both computed at run time")  # condition 1
 
 
 def _check_broadcast(constant: NDArray[np.float64], data: ir.Value, view: View) -> None:

@@ -2,8 +2,8 @@
 
 A rule never changes a graph. It is asked with a ``View`` of the plan at hand, and either raises ``Blocked`` with the
 condition that is broken, or gives an ``Answer``: which other tensors of the node must be re-expressed as well
-(*carry*), and how the node's own constants are rewritten (*absorb*). It is asked again whenever one more of its tensors
-is re-expressed; the last answer counts.
+(*carry*), and how the node's own constants are rewritten (*absorb*); or a ``Choice`` of several answers (*choose*). It
+is asked again whenever one more of its tensors is re-expressed; the last answer counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from bnfold.folding.answers import Answer
+    from bnfold.folding.answers import Answer, Choice
     from bnfold.folding.view import View
 
 __all__ = ["Rule"]
@@ -29,7 +29,7 @@ class Rule(Protocol):
     # is needed to fold the BatchNormalization. The contract test of every rule is made from them.
     examples: ClassVar[tuple[str, ...]]
 
-    def answer(self, node: ir.Node, view: View) -> Answer:
+    def answer(self, node: ir.Node, view: View) -> Answer | Choice:
         """What the node makes of the re-expressions around it.
 
         Raises:

@@ -1,0 +1,148 @@
+"""Sums of branches: Add of two runtime tensors, Sub, Sum. This is where residual streams meet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bnfold.affine import Affine
+from bnfold.folding.answers import Answer, Blocked, Choice
+from bnfold.folding.facts import is_pinned
+from bnfold.folding.nodes import required_input
+from bnfold.folding.reexpression import Reexpression
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.folding.view import View
+
+__all__ = ["SumRule", "answer_sum"]
+
+_DUST = 1e-12  # what is left, relative to its terms, of shifts that cancel in exact arithmetic
+_CLOSE = 1e-12
+# Ops that take a shift into a bias of their own.
+_HAVE_BIAS = frozenset({"BatchNormalization", "Conv", "ConvTranspose", "Gemm"})
+
+
+class SumRule:
+    """Carries one scale through all its tensors; a shift goes into any one of them.
+
+    Drawing:
+        a + b → scale·y + shift   ⇔   (scale·a + shift) + scale·b → y   ⇔   scale·a + (scale·b + shift) → y
+
+    Algebra:
+        With each tensor v = scale·v′ + shift_v:   y′ = ±a′ ± b′   if and only if   shift_y = ±shift_a ± shift_b
+
+    Conditions:
+        1. The operands are different tensors, with as many axes as the output.
+        2. Along the axes on which the affine varies no operand is broadcast.
+        3. All tensors have the same scale, and none of it is 0.
+        4. The shifts add up.
+
+    Source:
+        https://onnx.ai/onnx/operators/onnx__Add.html; He et al. 2016 (https://arxiv.org/abs/1603.05027) for the stream.
+    """
+
+    op_types: ClassVar[frozenset[str]] = frozenset({"Sub", "Sum"})
+    data_slots: ClassVar[frozenset[int]] = frozenset(range(64))
+    examples: ClassVar[tuple[str, ...]] = (
+        """
+        difference (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
+                    float[3] var) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, w2)
+            h = Sub (a, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        """
+        sum_of_three (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3,3,1] w3, float[3] scale, float[3] bias,
+                      float[3] mean, float[3] var) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, w2)
+            c = Conv (x, w3)
+            h = Sum (a, b, c)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+    )
+
+    def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
+        return answer_sum(node, view)
+
+
+def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
+    """What a sum makes of the re-expressions around it.
+
+    Raises:
+        Blocked: A condition of ``SumRule`` is broken.
+    """
+    signs = _signs(node)
+    known = {value: _invertible(view.settled(value)) for value in signs if view.settled(value) is not None}
+    if not known:
+        return Answer()
+    scale = next(iter(known.values())).scale
+    _check(node, signs, known, view)
+    terms = [sign * known[value].shift for value, sign in signs.items() if value in known]
+    missing: NDArray[np.float64] = np.sum(np.broadcast_arrays(*terms), axis=0)
+    missing = np.where(np.abs(missing) <= _DUST * np.sum(np.abs(np.broadcast_arrays(*terms)), axis=0), 0.0, missing)
+    open_ = [value for value in signs if value not in known]
+    nothing = np.zeros_like(scale)
+    if not missing.any():
+        return Answer({value: _with(scale, nothing) for value in open_})
+    if not open_:
+        raise Blocked("has shifts that do not add up")  # condition 4
+
+    def hand_on(taker: ir.Value) -> Answer:
+        shift = -missing / signs[taker]
+        return Answer({value: _with(scale, shift if value is taker else nothing) for value in open_})
+
+    takers = sorted((value for value in open_ if not is_pinned(value)), key=lambda value: _likely_cost(value, node))
+    if not takers:
+        raise Blocked("has no branch that could take the shift")
+    return hand_on(takers[0]) if len(open_) == 1 else Choice(tuple(map(hand_on, takers)))
+
+
+def _signs(node: ir.Node) -> dict[ir.Value, float]:
+    """With which sign each tensor stands in ``0 = operands − output``."""
+    operands = [required_input(node, slot) for slot in range(len(node.inputs))]
+    if len(set(operands)) < len(operands):  # condition 1
+        raise Blocked("reads one tensor twice")
+    signs = {value: -1.0 if node.op_type == "Sub" and slot == 1 else 1.0 for slot, value in enumerate(operands)}
+    return {**signs, node.outputs[0]: -1.0}
+
+
+def _invertible(known: Reexpression | None) -> Affine:
+    if known is None or known.read is None or known.write is None:  # condition 3
+        raise Blocked("shares one scale among its branches, and a scale of 0 cannot be undone in the others")
+    return known.read
+
+
+def _check(node: ir.Node, signs: dict[ir.Value, float], known: dict[ir.Value, Affine], view: View) -> None:
+    scale = next(iter(known.values())).scale
+    if any((np.abs(affine.scale - scale) > _CLOSE * np.abs(scale)).any() for affine in known.values()):
+        raise Blocked("has branches that would need different scales")  # condition 3
+    axes = frozenset().union(*(affine.axes for affine in known.values()))
+    output = view.shape(node.outputs[0])
+    for value in signs:
+        shape = view.shape(value)
+        if len(shape) != len(output):  # condition 1
+            raise Blocked(f"broadcasts '{value.name}', which has {len(shape)} axes")
+        if any(not isinstance(shape[axis], int) or shape[axis] != output[axis] for axis in axes):  # condition 2
+            raise Blocked(f"broadcasts '{value.name}' along the channels, or may do so")
+
+
+def _with(scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Reexpression:
+    return Reexpression.from_read(Affine(scale, shift))
+
+
+def _likely_cost(value: ir.Value, node: ir.Node) -> int:
+    """Cheapest: a branch that nobody else reads, and whose writer has a bias."""
+    producer = value.producer()
+    if producer is node:
+        return 3  # the output: all that reads it is drawn in
+    if len(value.uses()) > 1 or producer is None:
+        return 2
+    return 0 if producer.op_type in _HAVE_BIAS else 1
