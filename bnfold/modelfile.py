@@ -36,16 +36,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
             too short, or outside the model's folder.
     """
     file = Path(path)
-    try:
-        if file.is_dir():
-            raise ModelFileError(f"{file}: is a folder, not an ONNX file")
-        if file.exists() and not file.is_file():
-            raise ModelFileError(f"{file}: is not a regular file")  # a pipe could be read only once
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise ModelFileError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from error
+    content = _read(file)
     if not content:
         raise ModelFileError(f"{file}: the file is empty")
     model = _parse(content, file)
@@ -159,6 +150,19 @@ def _publish(folder: Path, target: Path) -> None:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
         file.replace(target.parent / file.name)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.is_file():
+            return file.read_bytes()
+        is_folder, exists = file.is_dir(), file.exists()
+    except (OSError, ValueError) as error:  # no permission; a name that no file can have
+        raise ModelFileError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from error
+    if is_folder:
+        raise ModelFileError(f"{file}: is a folder, not an ONNX file")
+    # A pipe could be read only once, and is read again to be verified.
+    raise ModelFileError(f"{file}: {'is not a regular file' if exists else 'no such file'}")
 
 
 def _parse(content: bytes, file: Path) -> ir.Model:

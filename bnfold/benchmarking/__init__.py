@@ -17,23 +17,26 @@ import onnx_ir as ir
 from bnfold import modelfile
 from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
 from bnfold.benchmarking.statistics import timing
-from bnfold.errors import BnfoldError, ModelError
+from bnfold.errors import BnfoldError, ExecutionError, ModelError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import Sizes, fed_inputs, make_inputs, only_tensors
 from bnfold.runtime.isolation import TIMEOUT, run_isolated
-from bnfold.runtime.sessions import Level
+from bnfold.runtime.sessions import Level, Refusal
 from bnfold.runtime.sources import opened
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bnfold.benchmarking.measuring import Pair
     from bnfold.runtime.sources import Opened
 
 __all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing", "benchmark"]
 
-_LENGTH = 224  # what symbolic dimensions other than the batch become: photographs
+_LENGTHS = (224, 64, 32)  # what symbolic dimensions other than the batch become: photographs first
 _FEWEST_PAIRS = 2  # fewer have no interval
 
 
@@ -74,7 +77,7 @@ def benchmark(
         right = opened(candidate, Path(folder, "candidate.onnx"))
         only_tensors(left.model, left.name)
         _see_same_inputs(left, right)
-        feed = make_inputs(left.model, "normal", 0, Sizes(batch, _LENGTH)).feeds
+        feed = _feed(left, batch, timeout)
         results = []
         for level in map(Level, levels):
             if progress is not None:
@@ -90,7 +93,7 @@ def benchmark(
             reference=_facts(left),
             candidate=_facts(right),
             levels=tuple(results),
-            batch=batch,
+            inputs=tuple(f"{name} {'×'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items()),
             pairs=pairs,
             threads=1,
             runtime=f"onnxruntime {metadata.version('onnxruntime')}",
@@ -98,9 +101,27 @@ def benchmark(
 
 
 def _see_same_inputs(left: Opened, right: Opened) -> None:
-    names = [[value.name for value in fed_inputs(model)] for model in (left.model, right.model)]
-    if names[0] != names[1]:
-        raise ModelError(f"{right.name}: its inputs are {names[1]}, and those of {left.name} are {names[0]}")
+    inputs = [
+        [f"{value.name} {value.dtype.name if value.dtype else '?'}{value.shape}" for value in fed_inputs(opened.model)]
+        for opened in (left, right)
+    ]
+    if inputs[0] != inputs[1]:
+        raise ModelError(f"{right.name}: its inputs are {inputs[1]}, and those of {left.name} are {inputs[0]}")
+
+
+def _feed(left: Opened, batch: int, timeout: float) -> dict[str, NDArray[np.generic]]:
+    """Inputs of the largest size that the reference takes: some networks are made for small images.
+
+    Raises:
+        ExecutionError: It takes none.
+    """
+    for length in _LENGTHS:
+        feed = make_inputs(left.model, "normal", 0, Sizes(batch, length)).feeds
+        arguments = {"path": left.path, "level": Level.DISABLED, "feeds": [feed]}
+        (result,) = run_isolated("bnfold.runtime.sessions:run", arguments, subject=left.name, timeout=timeout)
+        if not isinstance(result, Refusal):
+            return feed
+    raise ExecutionError(f"{left.name}: refuses its inputs: {result.reason}")
 
 
 def _level_timing(level: Level, measured: Sequence[Pair], iterations: int) -> LevelTiming:

@@ -85,7 +85,7 @@ class Benchmark:
         reference: The model that the candidate is measured against.
         candidate: The model in question.
         levels: The timings, in the order asked for.
-        batch: What symbolic first dimensions became.
+        inputs: Name and shape of each input that was fed.
         pairs: How many pairs of fresh sessions were timed at each level.
         threads: How many threads each inference used.
         runtime: What ran the models, and its version.
@@ -94,7 +94,7 @@ class Benchmark:
     reference: ModelFacts
     candidate: ModelFacts
     levels: tuple[LevelTiming, ...]
-    batch: int
+    inputs: tuple[str, ...]
     pairs: int
     threads: int
     runtime: str

@@ -61,7 +61,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console that has no arrow must not end the command
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files go
+    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files go
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         app()
     except BnfoldError as error:
@@ -71,6 +73,9 @@ def main() -> NoReturn:
         _complain(str(error))
         _forget_output()
         sys.exit(2)
+    except MemoryError:
+        _complain("not enough memory")
+        sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,7 +29,8 @@ def export(
     report: ReportOption = None,
 ) -> None:
     """Export a trained network to ONNX with its BatchNormalizations kept, and check it against PyTorch."""
-    files = parse_reports(report)
+    source_file = weights or Path("models") / source / "weights.safetensors"
+    files = parse_reports(report, protected=(source_file, output or source_file.with_name("model.onnx")))
     from bnfold import exporting
     from bnfold.reporting.exporting import document
 

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports, refuse_overwriting
-from bnfold.errors import BnfoldError, MissingDependencyError, ModelFileError, VerificationError
+from bnfold.cli.options import (
+    FormatOption,
+    ReportOption,
+    emit,
+    parse_reports,
+    refuse_overwriting,
+    show,
+    write_files,
+)
+from bnfold.errors import BnfoldError, ExecutionError, MissingDependencyError, ModelFileError, VerificationError
 from bnfold.reporting import Format, Report
 from bnfold.reporting.document import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bnfold.folding import FoldResult
     from bnfold.verifying import Comparison
 
@@ -49,13 +59,17 @@ def fold(
         _require_runtime()
     result = folding.fold(model, keep=keep or ())
     refuse_overwriting(files, result.sources)
-    if dry_run:
-        title, verdict = f"{model}: the plan; nothing was written", None
-    else:
-        title, verdict = f"{model} → {target}", _verdict(_save(result, model, target, verify=verify))
     from bnfold.reporting.fold import document
 
-    emit(Report("fold", result, document(result, title, verdict)), format, files)
+    def report_on(comparison: Comparison | None) -> Report:
+        title = f"{model}: the plan; nothing was written" if dry_run else f"{model} → {target}"
+        verdict = None if dry_run else _verdict(comparison)
+        return Report("fold", result, document(result, title, verdict))
+
+    if dry_run:
+        emit(report_on(None), format, files)
+    else:
+        show(_save(result, model, target, verify=verify, report_on=report_on, files=files), format)
     if strict and result.kept:
         raise typer.Exit(1)
 
@@ -81,31 +95,46 @@ def _require_runtime() -> None:
         raise BnfoldError(f"{error}, or leave the result unverified with --no-verify") from None
 
 
-def _save(result: FoldResult, model: Path, target: Path, *, verify: bool) -> Comparison | None:
-    """Verify before the file is put in place: a result that fails is never there."""
-    from bnfold import verifying
-
-    if not verify:
-        result.save(target)
-        return None
-    comparisons: list[Comparison] = []
+def _save(
+    result: FoldResult,
+    model: Path,
+    target: Path,
+    *,
+    verify: bool,
+    report_on: Callable[[Comparison | None], Report],
+    files: tuple[tuple[Format, Path], ...],
+) -> Report:
+    """Verify and report before the file is put in place: a result that fails, or cannot be told of, is never there."""
+    reports: list[Report] = []
 
     def accept(temporary: Path) -> None:
-        comparison = verifying.verify(model, temporary)
-        if not comparison:
-            broken = "; ".join(
-                f"{check.name}: {check.message}" for check in comparison.checks if check.verdict == "fail"
-            )
-            raise VerificationError(f"{target}: not written, for the result is not equivalent: {broken}", comparison)
-        comparisons.append(comparison)
+        reports.append(report_on(_checked(model, temporary, target) if verify else None))
+        write_files(reports[0], files)
 
     result.save(target, accept=accept)
-    return comparisons[0]
+    return reports[0]
+
+
+def _checked(model: Path, temporary: Path, target: Path) -> Comparison:
+    from bnfold import verifying
+
+    try:
+        comparison = verifying.verify(model, temporary)
+    except ExecutionError as error:
+        raise type(error)(f"{error}; --no-verify writes the result unchecked") from error
+    if not comparison:
+        failed = (check for check in comparison.checks if check.verdict == "fail")
+        broken = "; ".join(f"{check.name}: {check.message}" for check in failed)
+        raise VerificationError(f"{target}: not written, for the result is not equivalent: {broken}", comparison)
+    return comparison
 
 
 def _verdict(comparison: Comparison | None) -> Text:
     if comparison is None:
         return Text("not verified", "warning")
+    text = f"verified in onnxruntime: equivalent on {len(comparison.inputs)} inputs"
+    if comparison.oracle != "float64":
+        return Text(f"{text}, by a tolerance only: there was no float64 to judge by", "warning")
     ratios = [output.error_ratio for output in comparison.outputs if output.error_ratio is not None]
     figure = f", {max(ratios):.2f} times the error of the original against float64" if ratios else ""
-    return Text(f"verified in onnxruntime: equivalent on {len(comparison.inputs)} inputs{figure}", "good")
+    return Text(text + figure, "warning" if any(c.verdict == "warn" for c in comparison.checks) else "good")

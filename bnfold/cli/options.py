@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from bnfold.reporting import Report
 
-__all__ = ["FormatOption", "ReportOption", "emit", "parse_reports", "refuse_overwriting"]
+__all__ = [
+    "FormatOption",
+    "ReportOption",
+    "emit",
+    "parse_reports",
+    "refuse_overwriting",
+    "show",
+    "write_files",
+]
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
 ReportOption = Annotated[
@@ -57,13 +65,32 @@ def _parse(report: str) -> tuple[Format, Path]:
     name, _, path = report.partition("=")
     if name not in [*Format] or not path:
         raise BnfoldError(f"--report {report}: give FORMAT=PATH with FORMAT one of {', '.join(Format)}")
-    if not Path(path).parent.is_dir() or Path(path).is_dir():
+    if not Path(path).parent.is_dir() or (Path(path).exists() and not Path(path).is_file()):
         raise BnfoldError(f"--report {report}: cannot write a file there")
     return Format(name), Path(path)
 
 
 def emit(report: Report, format: Format, files: tuple[tuple[Format, Path], ...]) -> None:  # noqa: A002
-    """Print the report to stdout, and write it to the files that ``--report`` asked for."""
+    """Write the report to the files that ``--report`` asked for, and print it to stdout."""
+    write_files(report, files)
+    show(report, format)
+
+
+def write_files(report: Report, files: tuple[tuple[Format, Path], ...]) -> None:
+    """Write the report to files, each all or nothing.
+
+    Raises:
+        ModelFileError: One cannot be written.
+    """
+    from bnfold.modelfile import staged
+
+    for format, path in files:  # noqa: A001 - as on the command line
+        with staged(path) as temporary:
+            temporary.write_text(report.render(format), encoding="utf-8")
+
+
+def show(report: Report, format: Format) -> None:  # noqa: A002
+    """Print the report to stdout."""
     from rich.console import Console
 
     terminal = Console()
@@ -71,5 +98,3 @@ def emit(report: Report, format: Format, files: tuple[tuple[Format, Path], ...])
         report.show(terminal)
     else:
         typer.echo(report.render(format), nl=False)
-    for file_format, path in files:
-        path.write_text(report.render(file_format), encoding="utf-8")

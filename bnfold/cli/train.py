@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +31,9 @@ def train(
     report: ReportOption = None,
 ) -> None:
     """Train a small network with BatchNorm; write its weights, metrics and card."""
-    files = parse_reports(report)
+    folder = output or Path("models") / name
+    names = ("weights.safetensors", "metrics.json", "card.md", "model.onnx")
+    files = parse_reports(report, protected=[folder / name for name in names])
     from bnfold import training
     from bnfold.reporting.training import document
 

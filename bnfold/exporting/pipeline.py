@@ -56,6 +56,8 @@ def export(
     sessions.require()
     weights_file = Path(weights) if weights is not None else Path("models") / source / "weights.safetensors"
     path = Path(output) if output is not None else weights_file.with_name("model.onnx")
+    if path.resolve() == weights_file.resolve():
+        raise ModelFileError(f"{path}: would overwrite the weights; choose another name")
     if not weights_file.exists():
         raise ModelFileError(f"{weights_file}: no such file; run 'bnfold train {source}', or give --weights FILE")
 

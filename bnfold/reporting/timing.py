@@ -56,9 +56,7 @@ def _fact(model: ModelFacts) -> tuple[str, ...]:
 
 
 def _conditions(result: Benchmark) -> Text:
-    text = (
-        f"{result.runtime}, CPU, {result.threads} thread, batch {result.batch}; {result.pairs} pairs of fresh sessions"
-    )
+    text = f"{result.runtime}, CPU, {result.threads} thread, {', '.join(result.inputs)}; {result.pairs} pairs of fresh sessions"
     return Text(f"{text} a level, ratio of medians, geometric mean", "dim")
 
 

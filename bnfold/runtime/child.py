@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from bnfold.errors import BnfoldError
+from bnfold.errors import BnfoldError, ExecutionError
 
 __all__ = ["Answer", "main"]
 
@@ -42,6 +42,8 @@ def _answer(request: Path) -> Answer:
         return "returned", getattr(importlib.import_module(module), name)(**kwargs)
     except BnfoldError as error:
         return "raised", (type(error), error.args, vars(error))
+    except MemoryError:
+        return "raised", (ExecutionError, ("not enough memory",), {})
     except Exception:
         return "bug", traceback.format_exc()
 

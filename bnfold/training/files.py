@@ -131,7 +131,7 @@ def card(result: TrainingResult, network: Network, data: Dataset) -> str:
         f"    {result.command}",
         f"    bnfold export {network.name}",
         "",
-        "The same versions on the same kind of machine give the same bytes; "
+        "The same versions on the same kind of machine give the same weights, byte for byte; "
         f"this was {', '.join(f'{package} {version}' for package, version in result.versions.items())}.",
         "",
         "## Licence",

@@ -36,7 +36,7 @@ def test_both_levels_are_timed_and_the_models_described(network, tmp_path):
     assert result.reference.size == (tmp_path / "a.onnx").stat().st_size
     assert (result.reference.batch_normalizations, result.candidate.batch_normalizations) == (2, 0)
     assert (result.reference.nodes, result.candidate.nodes) == (6, 4)
-    assert (result.batch, result.pairs, result.threads) == (2, 3, 1)
+    assert (result.inputs, result.pairs, result.threads) == (("x 2×7×6×6",), 3, 1)
     assert result.runtime.startswith("onnxruntime 1.")
 
 
@@ -82,8 +82,26 @@ def test_too_few_pairs_are_refused(network):
 
 def test_models_of_different_inputs_are_refused(network):
     other = parse("g (float[N, 2] z) => (float[N, 2] y) { y = Relu(z) }")
-    with pytest.raises(ModelError, match=r"its inputs are \['z'\], and those of g \(in memory\) are \['x'\]"):
+    with pytest.raises(ModelError, match=r"its inputs are \['z FLOAT\[N,2\]'\], and those of g \(in memory\) are"):
         benchmark(network.reference(), other)
+    half = parse("g (float16[N, 3] x) => (float16[N, 3] y) { y = Relu(x) }")
+    with pytest.raises(ModelError, match="x FLOAT16"):
+        benchmark(parse("g (float[N, 3] x) => (float[N, 3] y) { y = Relu(x) }"), half)
+
+
+def test_a_model_of_small_images_is_timed_at_a_size_that_it_takes():
+    text = """g (float[N, 3, H, W] x) => (float[N, 3072] y) {
+        to = Constant <value_ints = [-1, 3072]> ()
+        fixed = Constant <value_ints = [0, 3, 32, 32]> ()
+        r = Reshape (x, fixed)
+        y = Reshape (r, to)
+    }"""
+    assert benchmark(parse(text), parse(text), pairs=2, levels=("all",)).inputs == ("x 1×3×32×32",)
+
+
+def test_the_sizes_that_were_really_fed_are_reported():
+    text = "g (float[2, 3] x) => (float[2, 3] y) { y = Relu(x) }"
+    assert benchmark(parse(text), parse(text), pairs=2, batch=8, levels=("all",)).inputs == ("x 2×3",)
 
 
 def test_a_missing_file_is_refused(network, tmp_path):

@@ -122,3 +122,15 @@ def test_exits_2_and_names_the_extra_that_is_missing(module, extra, tmp_path):
     assert end.stderr.endswith(f"is not installed: pip install 'bnfold[{extra}]'\n")
     assert end.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_never_overwrites_the_weights_or_the_model(command, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(WEIGHTS.read_bytes())
+
+    code, _, err = command("export", "digits_cnn", "--weights", weights, "-o", weights)
+    assert (code, "would overwrite the weights" in err) == (2, True)
+    for file in (weights, tmp_path / "model.onnx"):
+        code, _, err = command("export", "digits_cnn", "--weights", weights, "--report", f"json={file}")
+        assert (code, "would overwrite another file" in err) == (2, True)
+    assert weights.read_bytes() == WEIGHTS.read_bytes()

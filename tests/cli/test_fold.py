@@ -341,3 +341,51 @@ def test_sigterm_leaves_no_temporary_file(model) -> None:
     done = subprocess.run([sys.executable, "-c", program, "fold", model], capture_output=True, check=False)
     assert done.returncode == 143
     assert listing(model.parent) == ["model.onnx"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_report_that_cannot_be_written_leaves_no_output(model, command) -> None:
+    refused(command, model, "--report", "json=/dev/full")
+
+
+def test_a_report_that_fails_in_the_end_leaves_no_output(model, command, monkeypatch) -> None:
+    from bnfold.reporting import Report
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Report, "render", full)
+    refused(command, model, "--no-verify", "--report", f"json={model.with_name('report.json')}")
+
+
+def test_says_when_only_a_tolerance_could_decide(tmp_path, command) -> None:
+    """Nobody computes an op of another domain in float64."""
+    custom = example(
+        """
+        g (float[N,2,5] x, float[3,2,3] w, float[3] scale, float[3] bias, float[3] mean, float[3] var)
+                => (float[N,3,3] y) {
+            h = Conv (x, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            y = com.microsoft.Gelu (n)
+        }
+        """,
+        dtype="float",
+    )
+    custom.opset_imports["com.microsoft"] = 1
+    ir.save(custom, tmp_path / "model.onnx")
+    code, out, _ = command("fold", tmp_path / "model.onnx")
+    assert code == 0
+    assert "by a tolerance only" in out
+
+
+def test_a_result_that_cannot_be_checked_names_the_way_around(tmp_path, command) -> None:
+    """onnxruntime's CPU provider has no Conv in float64."""
+    double = example("""
+        g (float[N,2,5] x, float[3,2,3] w, float[3] scale, float[3] bias, float[3] mean, float[3] var)
+                => (float[N,3,3] y) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    ir.save(double, tmp_path / "model.onnx")
+    assert "--no-verify writes the result unchecked" in refused(command, tmp_path / "model.onnx", code=3)

@@ -82,3 +82,11 @@ def test_exits_2_and_names_the_extra_that_is_missing(module, extra, tmp_path):
     assert end.stderr.endswith(f"is not installed: pip install 'bnfold[{extra}]'\n")
     assert end.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_report_never_takes_the_place_of_what_was_trained(command, tmp_path):
+    report = f"json={tmp_path / 'weights.safetensors'}"
+    code, _, err = command("train", "digits_cnn", "-o", tmp_path, "--epochs", 1, "--report", report)
+
+    assert (code, "would overwrite another file" in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ def benchmark(**levels):
         reference=ModelFacts("a.onnx", 12345, 10, 3),
         candidate=ModelFacts("b.onnx", 12000, 7, 0),
         levels=tuple(LevelTiming(Level(name), latency, FASTER, 10) for name, latency in levels.items()),
-        batch=1,
+        inputs=("x 1×3",),
         pairs=3,
         threads=1,
         runtime="onnxruntime 1.32.0",
