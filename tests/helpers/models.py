@@ -59,3 +59,9 @@ def serialised(model: ir.Model) -> bytes:
 
 def constant(model: ir.Model, name: str) -> np.ndarray:
     return model.graph.initializers[name].const_value.numpy()
+
+
+def model_of(text: str, **options: object) -> ir.Model:
+    """An ``example`` in which ``BN4)`` at the end of the head stands for the four parameters of four channels."""
+    parameters = "float[{c}] scale, float[{c}] bias, float[{c}] mean, float[{c}] var)"
+    return example(re.sub(r"BN(\d+)\)", lambda found: parameters.format(c=found[1]), text), **options)

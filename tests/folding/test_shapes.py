@@ -1,0 +1,154 @@
+"""What is known of shapes, what is not, and what must not be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bnfold
+from tests.helpers import oracle
+from tests.helpers.models import affines, constant, model_of, set_constant
+
+
+def test_the_rank_of_a_constant_is_kept() -> None:
+    """A bias of one axis stays one: an Add of [1, 4] to a tensor that has no other axis would change its rank."""
+    model = model_of("""
+        g (float[N,5] x, float[5,4] w, float[4] b, BN4) => (float[N,4] y) {
+            m = MatMul (x, w)
+            h = Add (m, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    assert constant(bnfold.fold(model).model, "b").shape == (4,)
+
+
+def test_a_linear_whose_length_equals_its_width_is_folded_along_the_right_axis() -> None:
+    """BatchNorm1d on (N, L, C) normalises L; with L = C a fold along the last axis would fit, and be wrong."""
+    model = model_of("""
+        g (float[N,4,5] x, float[5,4] w, float[4] b, BN4) => (float[N,4,4] y) {
+            m = MatMul (x, w)
+            h = Add (m, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert affines(result.model) == 1
+
+
+def test_a_tensor_of_unknown_rank_blocks() -> None:
+    model = model_of("""
+        g (float[N,5] x, BN3) => (float[2,3,4] y) {
+            u = other.Op (x)
+            to = Constant <value_ints = [2, 3, 4]> ()
+            r = Reshape (u, to)
+            y = BatchNormalization (r, scale, bias, mean, var)
+        }
+    """)
+    model.opset_imports["other"] = 1
+    (kept,) = bnfold.fold(model).kept
+    assert "touches 'u', whose number of axes is not known" in kept.reason
+
+
+def test_a_batch_normalization_of_unknown_rank_stays() -> None:
+    model = model_of("""
+        g (float[N,5] x, BN3) => (float y) {
+            u = other.Op (x)
+            n = BatchNormalization (u, scale, bias, mean, var)
+            y = other.Op (n)
+        }
+    """)
+    model.opset_imports["other"] = 1
+    (kept,) = bnfold.fold(model).kept
+    assert "the number of axes of its input 'u' is not known" in kept.reason
+
+
+def test_shapes_behind_an_op_that_nobody_knows_are_read_off_the_weights() -> None:
+    model = model_of("""
+        g (float[N,5] x, float[3,2,3] w, float[3,4,2] v, BN3) => (float y) {
+            u = other.Op (x)
+            h = Conv (u, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            r = Relu (n)
+            m = BatchNormalization (r, scale, bias, mean, var)
+            t = ConvTranspose (m, v)
+            y = other.Op (t)
+        }
+    """)
+    model.opset_imports["other"] = 1
+    result = bnfold.fold(model)
+    assert [entry.node for entry in result.folded] == ["n"]
+    assert "Relu 'r' carries no shift" in result.kept[0].reason
+
+
+def test_a_shape_that_the_caller_may_replace_is_not_trusted() -> None:
+    model = model_of(
+        """
+        g (float[1,2,6] x, float[2,2,1] w, BN2) => (float[A,B,C] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            r = Reshape (n, to)
+            y = Conv (r, w)
+        }
+    """.replace("float[2,2,1] w", "int64[3] to, float[2,2,1] w")
+    )
+    value = next(node for node in model.graph if node.op_type == "Reshape").inputs[1]
+    set_constant(model, value, np.array([1, 2, 6]))
+    assert not bnfold.fold(model).kept
+    model.graph.inputs.append(value)
+    assert bnfold.fold(model).kept
+
+
+def test_one_unknown_size_follows_from_the_others() -> None:
+    """What TorchScript makes of ``x.view(x.size(0), -1)``."""
+    model = model_of("""
+        g (float[N,3,2,2] x, float[12,4] w, BN3) => (float[N,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            size = Shape <start = 0, end = 1> (x)
+            rest = Constant <value_ints = [-1]> ()
+            to = Concat <axis = 0> (size, rest)
+            f = Reshape (n, to)
+            y = Gemm (f, w)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+@pytest.mark.parametrize("shape", ["N,0,5", "N,3,0"])
+def test_sizes_of_zero_are_no_bug(shape) -> None:
+    size = int(shape.split(",")[1])
+    model = model_of(f"""
+        g (float[{shape}] x, float[{size * int(shape.split(",")[2])},4] w, float[{size}] scale, float[{size}] bias,
+           float[{size}] mean, float[{size}] var) => (float[N,4] y) {{
+            n = BatchNormalization (x, scale, bias, mean, var)
+            f = Flatten (n)
+            y = Gemm (f, w)
+        }}
+    """)
+    bnfold.fold(model)
+
+
+def test_axes_of_unknown_size_are_not_taken_for_equal() -> None:
+    from bnfold.folding.ops.reshape import _Group, _groups
+
+    assert _groups((None, 6, None), (None, 3, None)) == [_Group((None, 6, None), (None, 3, None))]
+    assert _groups(("N", 6, "L"), ("N", 2, 3, "L"))[1] == _Group((6,), (2, 3))
+
+
+def test_who_reads_the_shape_of_a_constant_sees_no_other_shape() -> None:
+    model = model_of("""
+        g (float[N,5] x, float[5,4] w, float[1] c, BN4) => (float[N,4] y, int64[1] s) {
+            h = Gemm (x, w, c)
+            s = Shape (c)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def test_a_vector_has_no_channel_axis() -> None:
+    model = model_of("g (float[1] x, BN1) => (float[1] y) { y = BatchNormalization (x, scale, bias, mean, var) }")
+    assert "is below 2" in bnfold.fold(model).kept[0].reason
