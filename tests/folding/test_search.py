@@ -176,3 +176,20 @@ def test_a_sum_chooses_the_branch_that_nobody_else_reads() -> None:
     oracle.assert_equal(model, result.model)
     (entry,) = result.folded
     assert [absorption.node for absorption in entry.into] == ["b"]
+
+
+def test_only_the_product_without_a_bias_gets_a_new_one() -> None:
+    """Queries and keys with a bias, values without: one node goes, and one comes."""
+    model = model_of("""
+        g (float[N,5,7] x, float[5,4] w, float[5,4] v, float[4] b, BN5) => (float[N,7,4] y, float[N,7,4] z) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            t = Transpose <perm = [0,2,1]> (n)
+            y = MatMul (t, w)
+            m = MatMul (t, v)
+            z = Add (m, b)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+    assert sorted(node.op_type for node in result.model.graph) == ["Add", "Add", "MatMul", "MatMul", "Transpose"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bnfold.affine import Affine
-from bnfold.folding.answers import Answer, Blocked, Rewrite
+from bnfold.folding.answers import Answer, Blocked, Choice, Rewrite
 from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
 from bnfold.folding.reexpression import Reexpression
@@ -82,7 +82,7 @@ class MatMulRule:
         """,
     )
 
-    def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
+    def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
         slot = _constant_slot(node, view)  # condition 1
         data, output = required_input(node, 1 - slot), node.outputs[0]
         on_left = slot == 0
@@ -96,26 +96,31 @@ class MatMulRule:
         rows = in_scale[:, None] * weight  # […, K, N]
         # […, 1, N]; where there is no shift, no sum: 0 times an infinite weight is no 0.
         added = in_shift[None, :] @ weight if in_shift.any() else np.zeros_like(weight[..., :1, :])
-        if added.any() and view.settled(output) is None and not view.new_nodes_allowed:  # condition 3
+        may_add = view.new_nodes_allowed and view.opset(node) >= BROADCASTS
+
+        def with_bias(out_scale: NDArray[np.float64], bias: NDArray[np.float64]) -> Answer:
+            """The new weights, and a bias of […, 1, N] where it is not 0."""
+            needs_bias = bool(bias.any())
+            if needs_bias and not may_add:  # condition 3
+                raise Blocked("has no bias that could take the shift in")
+            becomes_gemm = needs_bias and not on_left and rank == 2
+
+            def rewrite() -> Rewrite:
+                new = _oriented(rows * out_scale, on_left)
+                if becomes_gemm:
+                    return Rewrite(node, {1: new, 2: bias.reshape(-1)}, op_type="Gemm")
+                behind = without_leading_ones(_oriented(bias, on_left)) if needs_bias else None
+                return Rewrite(node, {slot: new}, dtype_slot=slot, bias_behind=behind)
+
+            return Answer(rewrite=rewrite, new_nodes=int(needs_bias and not becomes_gemm))
+
+        if added.any() and view.settled(output) is None:  # condition 3: who follows may have a bias
             shift = Affine(np.ones((1,) * rank), _of_rank(_oriented(added, on_left), rank))
-            handed_on = Reexpression.from_read(shift)
-            return Answer({output: handed_on}, lambda: Rewrite(node, {slot: _oriented(rows, on_left)}))
-
+            plain = Rewrite(node, {slot: _oriented(rows, on_left)}, dtype_slot=slot)
+            handed_on = Answer({output: Reexpression.from_read(shift)}, lambda: plain)
+            return Choice((handed_on, with_bias(np.ones(weight.shape[-1]), added))) if may_add else handed_on
         out_scale, out_shift = channels(view.write(output), axis, weight.shape[-1], "output")  # condition 2
-        bias = _without_dust(out_scale * added, out_shift)
-        needs_bias = bool(bias.any())
-        if needs_bias and not (view.new_nodes_allowed and view.opset(node) >= BROADCASTS):  # condition 3
-            raise Blocked("has no bias that could take the shift in")
-        becomes_gemm = needs_bias and not on_left and rank == 2
-
-        def rewrite() -> Rewrite:
-            new = _oriented(rows * out_scale, on_left)
-            if becomes_gemm:
-                return Rewrite(node, {1: new, 2: bias.reshape(-1)}, op_type="Gemm")
-            behind = without_leading_ones(_oriented(bias, on_left)) if needs_bias else None
-            return Rewrite(node, {slot: new}, dtype_slot=slot, bias_behind=behind)
-
-        return Answer(rewrite=rewrite, new_nodes=int(needs_bias and not becomes_gemm))
+        return with_bias(out_scale, _without_dust(out_scale * added, out_shift))
 
 
 def _constant_slot(node: ir.Node, view: View) -> int:
