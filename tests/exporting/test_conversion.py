@@ -4,9 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+import bnfold
+from bnfold import zoo
 from bnfold.errors import ExportError
 from bnfold.exporting.conversion import convert
 from bnfold.exporting.tidying import tidy
+from bnfold.exporting.weights import load_weights
 
 
 def tidied(module):
@@ -91,3 +94,15 @@ def test_clears_all_metadata():
     values = [*graph.inputs, *graph.outputs, *graph.initializers.values()]
 
     assert not any(item.metadata_props for item in [graph, *graph, *values])
+
+
+def test_what_torch_exports_in_memory_folds_as_it_is(shipped):
+    """``torch.onnx.export(…).model``, with all that the exporter leaves around the parameters, goes straight in."""
+    module = zoo.find("digits_cnn").build()
+    load_weights(module, shipped / "weights.safetensors")
+    model = convert(module, torch.zeros(2, 1, 8, 8), input_name="image", output_name="logits")
+
+    result = bnfold.fold(model)
+
+    assert (len(result.folded), result.kept) == (4, ())
+    assert bnfold.verify(model, result.model)
