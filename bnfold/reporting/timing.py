@@ -56,8 +56,9 @@ def _fact(model: ModelFacts) -> tuple[str, ...]:
 
 
 def _conditions(result: Benchmark) -> Text:
-    text = f"{result.runtime}, CPU, {result.threads} thread, {', '.join(result.inputs)}; {result.pairs} pairs of fresh sessions"
-    return Text(f"{text} a level, ratio of medians, geometric mean", "dim")
+    where = f"{result.runtime}, CPU, {result.threads} thread, {', '.join(result.inputs)}"
+    how = f"{result.pairs} pairs of fresh sessions a level, ratio of medians, geometric mean"
+    return Text(f"{where}; {how}", "dim")
 
 
 def _answers(result: Benchmark) -> list[Text]:
