@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["error_ratio", "nonfinite_mismatches", "scaled_error", "unit_roundoff"]
+__all__ = ["OUTLIER", "error_ratio", "nonfinite_mismatches", "scaled_error", "unit_roundoff"]
+
+# Neighbours of a sound model err alike; one that errs so many times the median computes another function.
+OUTLIER = 50.0
 
 
 def unit_roundoff(dtype: np.dtype[np.generic]) -> float:
@@ -39,20 +42,23 @@ def error_ratio(
     """``‖candidate − exact‖₂ / ‖reference − exact‖₂`` over the whole array.
 
     The denominator is at least ``u·‖exact‖₂`` with u the unit roundoff of the reference's dtype, so that a reference
-    that happens to be exact divides by something, and at least the error of every neighbour. Positions where any of
+    that happens to be exact divides by something, and at least the error of every neighbour that is no outlier: whose
+    error is at most 50 times the median of the neighbours and the reference. Positions where any of
     the three is not finite do not count (see ``nonfinite_mismatches``). Two exact results give 0.
 
     Args:
         reference: Any shape, any floating dtype.
         candidate: The same shape.
         exact: The same shape: the reference's function, computed in float64.
-        neighbours: The same shape, finite where the reference is: outputs of models that are as good as it is.
+        neighbours: The same shape: outputs of models that are as good as it is.
     """
     finite = np.isfinite(reference) & np.isfinite(candidate) & np.isfinite(exact)
     truth = exact[finite].astype(np.float64)
     floor = unit_roundoff(reference.dtype) * float(np.linalg.norm(truth))
-    theirs = [_distance(array[finite], truth) for array in (reference, *neighbours)]
-    return _divide(_distance(candidate[finite], truth), max(floor, *theirs))
+    own = max(floor, _distance(reference[finite], truth))
+    theirs = [_distance(array[finite], truth) for array in neighbours if np.isfinite(array[finite]).all()]
+    limit = OUTLIER * max(floor, float(np.median([own, *theirs])))
+    return _divide(_distance(candidate[finite], truth), max(own, *(error for error in theirs if error <= limit), 0.0))
 
 
 def scaled_error(reference: NDArray[np.generic], candidate: NDArray[np.generic]) -> float:

@@ -44,6 +44,14 @@ def test_the_worst_neighbour_sets_the_measure_if_it_is_worse_than_the_reference(
     assert error_ratio(far, float32(3, 2, 3), EXACT, [near]) == pytest.approx(2)
 
 
+def test_a_neighbour_that_computes_something_else_does_not_count():
+    near, garbage = float32(1.1, 2, 3), float32(100, 2, 3)
+    assert error_ratio(near, float32(3, 2, 3), EXACT, [near, near, garbage]) == pytest.approx(20, rel=1e-6)
+    assert error_ratio(near, float32(3, 2, 3), EXACT, [near, float32(np.nan, 2, 3)]) == pytest.approx(20, rel=1e-6)
+    larger = float32(5, 2, 3)
+    assert error_ratio(near, float32(5, 2, 3), EXACT, [near, near, larger]) == pytest.approx(1)
+
+
 def test_positions_that_are_not_finite_do_not_count():
     ratio = error_ratio(float32(np.inf, 2, 3.5), float32(1, np.nan, 3.25), EXACT)
     assert ratio == pytest.approx(0.5)

@@ -1,15 +1,18 @@
 """Makes inputs for a model out of its graph inputs.
 
-Seven kinds of contents, each there for what it shows:
+Eight kinds of contents, each there for what it shows:
 
     normal     N(0, 1), from two seeds: what networks are trained on
     uniform    [0, 1): images; a mean that is not 0
     large      N(0, 1) times 100 (16 in float16, which ends at 65504): saturation and overflow
     zeros      the biases alone
     constant   0.7 everywhere: what happens at the borders of padded convolutions
-    …          integers: small ones, so that they are legal indices; bytes over their whole range
+    overridden normal, and the defaults of inputs that need not be fed are moved: only if there are such inputs
+    …          integers: over the whole of a table that they index; else small ones, so that they are legal indices;
+               bytes over their whole range
 
-and two sizes for every symbolic dimension, so that a size baked in by mistake is seen.
+and two sizes for every symbolic dimension, so that a size baked in by mistake is seen; a batch of one with the
+constant, whose samples are all alike anyway.
 """
 
 from __future__ import annotations
@@ -41,7 +44,11 @@ _INTEGERS = _BYTES | {
     ir.DataType.UINT64,
 }
 _FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_UNEXCHANGED = ir.DataType.BFLOAT16  # between onnxruntime and Python
 _SUPPORTED = _FLOATS | _INTEGERS | {ir.DataType.BOOL}
+_CARRIERS = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_DEFAULTS_MOVE_BY = 0.03  # enough to see whether they are read, little enough for the model to stay what it is
+_FIRST_IR_VERSION_WITH_DEFAULTS = 4  # before, every initializer was also listed as an input
 _ELEMENTS = 1 << 16  # of an input, in one set: enough for a tight ratio, little enough for the oracle
 
 
@@ -94,7 +101,7 @@ def only_tensors(model: ir.Model, path: str) -> None:
 
 
 def default_inputs(model: ir.Model) -> tuple[InputSet, ...]:
-    """All kinds of contents, at two sizes in turn.
+    """All kinds of contents, at two sizes in turn, and a batch of one.
 
     A model of a fixed small batch gets its normal inputs from more seeds: a verdict needs independent roundings.
     """
@@ -102,7 +109,38 @@ def default_inputs(model: ir.Model) -> tuple[InputSet, ...]:
     kinds = [*_KINDS]
     if not any(_is_symbolic(value) for value in fed_inputs(model)):
         kinds += [("normal", seed) for seed in range(6, 6 + min(6, _room(model, both[0]) - 1))]
-    return tuple(make_inputs(model, kind, seed, both[index % 2]) for index, (kind, seed) in enumerate(kinds))
+    sizes = {"constant": Sizes(1, both[1].length)}
+    sets = [
+        make_inputs(model, kind, seed, sizes.get(kind, both[index % 2])) for index, (kind, seed) in enumerate(kinds)
+    ]
+    moved = _moved_defaults(model)
+    if moved:
+        first = sets[0]
+        sets.append(InputSet("overridden", first.seed, first.sizes, first.feeds | moved))
+    return tuple(sets)
+
+
+def _moved_defaults(model: ir.Model) -> dict[str, NDArray[np.generic]]:
+    """Values near the defaults for the inputs that have one, where they are floats."""
+    if model.ir_version < _FIRST_IR_VERSION_WITH_DEFAULTS:
+        return {}
+    rng = np.random.default_rng(0)
+    moved = {}
+    for value in model.graph.inputs:
+        default = model.graph.initializers.get(value.name or "")
+        if default is not None and default.const_value is not None and default.dtype in _FLOATS - {_UNEXCHANGED}:
+            moved[value.name or ""] = _near(default.const_value.numpy(), rng)
+    return moved
+
+
+def _near(array: NDArray[np.generic], rng: np.random.Generator) -> NDArray[np.generic]:
+    """Every number moved by a few per cent: signs stay, for a variance; zeros become positive."""
+    wide = array.astype(np.float64)
+    largest = float(np.abs(wide).max(initial=0.0)) or 1.0
+    factor = 1 + _DEFAULTS_MOVE_BY * rng.uniform(-1, 1, wide.shape)
+    return np.asarray(
+        np.where(wide == 0, _DEFAULTS_MOVE_BY * largest * rng.random(wide.shape), wide * factor), array.dtype
+    )
 
 
 def fallback_inputs(model: ir.Model) -> tuple[InputSet, ...]:
@@ -124,7 +162,7 @@ def make_inputs(model: ir.Model, kind: str, seed: int, sizes: Sizes) -> InputSet
     rng = np.random.default_rng(seed)
     shapes = _shapes(fed_inputs(model), sizes)
     feeds = {
-        value.name or "": _fill(kind, shape, value.dtype or ir.DataType.FLOAT, rng)
+        value.name or "": _fill(kind, shape, value.dtype or ir.DataType.FLOAT, rng, _rows(value))
         for value, shape in zip(fed_inputs(model), shapes, strict=True)
     }
     return InputSet(kind, seed, sizes, feeds)
@@ -159,12 +197,34 @@ def _symbol(dim: int | ir.SymbolicDim) -> str | None:
     return None if isinstance(dim, int) else dim.value
 
 
-def _fill(kind: str, shape: tuple[int, ...], dtype: ir.DataType, rng: np.random.Generator) -> NDArray[np.generic]:
+def _rows(indices: ir.Value) -> int | None:
+    """How many rows the smallest constant table has that a value indexes; None if it indexes none."""
+    found: list[int | None] = []
+    for node, position in indices.uses():
+        if node.op_type in _CARRIERS and position == 0:
+            found.append(_rows(node.outputs[0]))
+        elif node.op_type == "Gather" and position == 1:
+            axis = node.attributes.get_int("axis", 0)
+            shape = _constant_shape(node.inputs[0])
+            found.append(shape[axis] if shape else None)
+    return min((rows for rows in found if rows), default=None)
+
+
+def _constant_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tuple(tensor.shape.numpy())
+
+
+def _fill(
+    kind: str, shape: tuple[int, ...], dtype: ir.DataType, rng: np.random.Generator, rows: int | None
+) -> NDArray[np.generic]:
     numpy_type = dtype.numpy()
     if dtype in _FLOATS:
         return np.asarray(_floats(kind, shape, 16.0 if dtype is ir.DataType.FLOAT16 else 100.0, rng), numpy_type)
     if kind in {"zeros", "constant"}:
-        return np.full(shape, kind == "constant", numpy_type)
+        return np.full(shape, kind == "constant" and rows != 1, numpy_type)
+    if rows and dtype in _INTEGERS:
+        return np.asarray(rng.integers(0, min(rows, np.iinfo(numpy_type).max), shape), numpy_type)
     if dtype in _BYTES:
         limits = np.iinfo(numpy_type)
         return np.asarray(rng.integers(limits.min, limits.max, shape, endpoint=True), numpy_type)

@@ -4,6 +4,8 @@ interface.py      the same inputs and outputs
 oracle.py         the reference's function in float64, to judge both by
 neighbours.py     how far models that are as good as the reference lie from it
 judging.py        the rule and its limits
+channels.py       the same for each channel of an output
+integers.py       the same for integers
 running.py        runs all of these in child processes
 comparison.py     the result
 """
@@ -15,6 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from bnfold.agreement import nonfinite_mismatches
+from bnfold.errors import ExecutionError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
@@ -58,7 +64,8 @@ def verify(
 
     Raises:
         ModelError: A model cannot be read, or has inputs or outputs that are no tensors of numbers.
-        ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long.
+        ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long. Or nothing can be
+            told from running it: the reference is random, or both give nothing but NaN and Inf.
         MissingDependencyError: onnxruntime is not installed.
     """
     sessions.require()
@@ -78,6 +85,8 @@ def verify(
         taken = [index for index, result in enumerate(results) if not isinstance(result, Refusal)]
         inputs, expected = [inputs[index] for index in taken], [expected[index] for index in taken]
         got = [result for result in results if not isinstance(result, Refusal)]
+        if _nothing_to_compare(expected, got):
+            raise ExecutionError(f"{left.name}: could not be checked: its outputs hold nothing but NaN and Inf")
         exact, reason = runner.run_exactly(left.path, inputs, expected)
         checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
         checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
@@ -103,6 +112,20 @@ def verify(
 
 def _failed(checks: Sequence[Check]) -> bool:
     return any(check.verdict is Verdict.FAIL for check in checks)
+
+
+def _nothing_to_compare(reference: Sequence[Outputs], candidate: Sequence[Outputs]) -> bool:
+    """Whether there are values, and all are the same NaN and Inf in both."""
+    pairs = [
+        (array, right[name])
+        for left, right in zip(reference, candidate, strict=True)
+        for name, array in left.items()
+        if array.shape == right[name].shape and array.size
+    ]
+    return bool(pairs) and all(
+        array.dtype.kind not in "iub" and not np.isfinite(array).any() and not nonfinite_mismatches(array, other)
+        for array, other in pairs
+    )
 
 
 def _runs(

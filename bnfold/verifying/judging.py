@@ -10,8 +10,17 @@ error of the nine: the candidate must be no worse than twice the worst of nine m
 fold. On a large network this is never needed; on a small one the reference alone is no fair measure, because its
 own error may be small by luck.
 
+A neighbour that errs fifty times as much as the median of the nine does not count: it computes another function.
+
 Where float64 is out of reach (an operator that the evaluator lacks), the candidate must agree with the reference to a
-tolerance, relative to the largest value of the output, or to four times what moves the neighbours if that is more.
+tolerance, relative to the largest value of the output, or to four times what moves the neighbours if that is more, up
+to a ceiling. The same tolerance decides at single positions: where float64 is not finite but both models are, they are
+compared with each other; where the reference is not finite but float64 is, a finite candidate is compared with float64.
+
+No channel may err four times as much as in the worst of the nine either (``channels.py``): the norm over the whole
+output hides a small channel beside a large one.
+
+Integers and booleans have a module of their own, ``integers.py``.
 """
 
 from __future__ import annotations
@@ -21,8 +30,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.agreement import error_ratio, nonfinite_mismatches, scaled_error
+from bnfold.agreement import OUTLIER, error_ratio, nonfinite_mismatches, scaled_error
+from bnfold.verifying.channels import CHANNEL_RATIO, worst_channel
 from bnfold.verifying.comparison import Check, OutputFigures, Verdict
+from bnfold.verifying.integers import judge_integers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,16 +48,18 @@ __all__ = ["NEIGHBOURS", "PASS_RATIO", "WARN_RATIO", "OutputRuns", "judge"]
 #     largest r, reference alone                    17 % above 2, the highest 17
 #     root mean square of r, reference alone        1.4 % above 2, the highest 7
 #     with eight neighbours, a weight in 12 moved   1 in 1800 above 2
-#     with eight neighbours, a weight in 3 moved    none of 2400 above 1.5
+#     with eight neighbours, a weight in 3 moved    none of 2400 above 1.5, the highest 1.494
 # and none of 100 with mean = 1000, var = 1e-6, whose references err 3 to 5000 times as much as their folds.
 # Found, of 400 each: epsilon dropped 400, epsilon outside the root 400, unbiased variance 400, two channels swapped all
 # but 1, the bias of one channel lost 394, one weight off by 1e-3 364. Of the misses, 9 in 10 move no output further
-# than rounding does: a channel that Relu cuts off, a weight that is small.
+# than rounding does: a channel that Relu cuts off, a weight that is small. Of 336 networks of two layers of 8 to 16
+# outputs with var from 0.1 to 2, where a fault can be seen, all of the six are found in all.
 PASS_RATIO = 1.5
 WARN_RATIO = 2.0
 NEIGHBOURS = 8
 
 _TOLERANCES = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5, "float64": 1e-12}
+_CEILINGS = {"float16": 2e-2, "bfloat16": 1.6e-1, "float32": 1e-3, "float64": 1e-10}
 _NEIGHBOUR_FACTOR = 4.0
 
 
@@ -82,26 +95,16 @@ def judge(runs: OutputRuns) -> tuple[list[Check], OutputFigures]:
     needed = max(scaled_error(left, right) for _, left, right in pairs)
     mismatches = sum(nonfinite_mismatches(left, right) for _, left, right in pairs)
     if dtype.kind in "iub":
-        return [_judge_integers(runs)], OutputFigures(runs.name, str(dtype), None, needed, 0)
+        check = _check(runs, *judge_integers(runs.sets, runs.reference, runs.candidate, runs.exact, runs.neighbours))
+        return [check], OutputFigures(runs.name, str(dtype), None, needed, 0)
     ratio = None
     if runs.exact is None:
         check = _judge_by_tolerance(runs, needed)
     else:
         ratio, check = _judge_by_ratio(runs, runs.exact)
-    return [*_judge_nonfinite(runs), check], OutputFigures(runs.name, str(dtype), ratio, needed, mismatches)
-
-
-def _judge_integers(runs: OutputRuns) -> Check:
-    for name, left, right in zip(runs.sets, runs.reference, runs.candidate, strict=True):
-        places = np.argwhere(left != right)
-        if len(places):
-            place = tuple(int(index) for index in places[0])
-            message = (
-                f"{len(places)} of {left.size} values differ on {name}; "
-                f"the first at {list(place)}: {right[place]} instead of {left[place]}"
-            )
-            return _check(runs, Verdict.FAIL, message)
-    return _check(runs, Verdict.PASS, "the same integers everywhere")
+    channels = [] if check.verdict is Verdict.FAIL else _judge_channels(runs)
+    figures = OutputFigures(runs.name, str(dtype), ratio, needed, mismatches)
+    return [*_judge_nonfinite(runs), *_judge_uncovered(runs), *channels, check], figures
 
 
 def _judge_by_ratio(runs: OutputRuns, exact: Sequence[Array]) -> tuple[float, Check]:
@@ -135,16 +138,53 @@ def _root_mean_square(ratios: Sequence[float]) -> float:
 
 
 def _judge_by_tolerance(runs: OutputRuns, needed: float) -> Check:
-    limit = _TOLERANCES[str(runs.reference[0].dtype)]
-    if needed > limit:
-        moves = [
-            scaled_error(left, neighbour)
-            for left, arrays in zip(runs.reference, runs.neighbours(), strict=True)
-            for neighbour in arrays
-        ]
-        limit = max(limit, _NEIGHBOUR_FACTOR * max(moves, default=0.0))
+    limit = _tolerance(runs, needed)
     verdict = Verdict.PASS if needed <= limit else Verdict.FAIL
     return _check(runs, verdict, "largest difference, over the largest value; no float64 to judge by", needed, limit)
+
+
+def _tolerance(runs: OutputRuns, needed: float) -> float:
+    """What two models may differ by, over the largest value: more than the least only if ``needed`` is."""
+    dtype = str(runs.reference[0].dtype)
+    least = _TOLERANCES[dtype]
+    if needed <= least:
+        return least
+    moves = [
+        scaled_error(left, neighbour)
+        for left, arrays in zip(runs.reference, runs.neighbours(), strict=True)
+        for neighbour in arrays
+    ]
+    sound = OUTLIER * float(np.median(moves or [0.0]))
+    largest = max((move for move in moves if move <= sound), default=0.0)
+    return min(max(least, _NEIGHBOUR_FACTOR * largest), _CEILINGS[dtype])
+
+
+def _judge_uncovered(runs: OutputRuns) -> list[Check]:
+    """The positions that the ratio leaves out because float64 or the reference is not finite there."""
+    differences, count = [0.0], 0
+    if runs.exact is None:
+        return []
+    for left, right, truth in zip(runs.reference, runs.candidate, runs.exact, strict=True):
+        no_oracle = np.isfinite(left) & np.isfinite(right) & ~np.isfinite(truth)
+        no_reference = ~np.isfinite(left) & np.isfinite(right) & np.isfinite(truth)
+        for judge_by, where in ((left, no_oracle), (truth, no_reference)):
+            count += int(np.count_nonzero(where))
+            differences.append(scaled_error(judge_by[where], right[where]))
+    limit = _tolerance(runs, max(differences))
+    if max(differences) <= limit:
+        return []
+    message = f"{count} values cannot be judged by float64 and the reference together, and there the candidate is off"
+    return [Check(f"NaN and Inf of '{runs.name}'", Verdict.FAIL, message, max(differences), limit)]
+
+
+def _judge_channels(runs: OutputRuns) -> list[Check]:
+    if runs.exact is None:
+        return []
+    found = worst_channel(runs.reference, runs.candidate, runs.exact, runs.neighbours)
+    if found is None:
+        return []
+    message = f"error of channel {found[0]} against float64, over that of the reference and its neighbours there"
+    return [Check(f"channels of '{runs.name}'", Verdict.FAIL, message, found[1], CHANNEL_RATIO)]
 
 
 def _judge_nonfinite(runs: OutputRuns) -> list[Check]:

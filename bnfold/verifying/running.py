@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bnfold import modelfile
 from bnfold.agreement import unit_roundoff
 from bnfold.errors import ExecutionError
 from bnfold.runtime.inputs import default_inputs, fallback_inputs
@@ -28,6 +29,9 @@ LEVEL = Level.DISABLED  # onnxruntime's own folding would hide ours
 # Above this relative error of the reference, in units of its roundoff, the oracle has to prove itself.
 _SUSPICIOUS = 1000
 _SUSPICIOUS_AT_MOST = 0.02
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 _INCREDIBLE = 100  # times the error that the evaluator itself makes in the model's own types
 
 
@@ -45,11 +49,13 @@ class Runner:
         """The input sets that the reference takes, its outputs, and what is to be said about the others.
 
         Raises:
-            ExecutionError: It crashed, was refused, or takes no input at all.
+            ExecutionError: It crashed, was refused, takes no input at all, or is random.
         """
         notes: list[str] = []
         for inputs in (default_inputs(model), fallback_inputs(model)):
-            results = self._run(path, inputs)
+            results, same = self._call("bnfold.runtime.sessions:run_twice", path, inputs, level=LEVEL)
+            if not all(same):
+                raise ExecutionError(f"{path}: non-deterministic: two runs on the same input differ{_random_in(model)}")
             refused = _refused(inputs, results)
             if refused:
                 first, reason = refused[0]
@@ -124,6 +130,18 @@ def naming(role: str) -> Iterator[None]:
         yield
     except ExecutionError as error:
         raise type(error)(f"{role}: {error}") from error
+
+
+def _random_in(model: ir.Model) -> str:
+    """The operators to blame, in words."""
+    found = {node.op_type for graph in modelfile.all_graphs(model) for node in graph if _is_random(node)}
+    return f"; it holds {', '.join(sorted(found))}" if found else ""
+
+
+def _is_random(node: ir.Node) -> bool:
+    # Dropout is random where its third input says that it trains, whether or not that is known from the file.
+    trains = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
+    return trains or node.op_type in _RANDOM
 
 
 def _refused(inputs: Sequence[InputSet], results: Sequence[Outputs | Refusal]) -> list[tuple[InputSet, str]]:

@@ -7,7 +7,7 @@ import pytest
 
 from bnfold.errors import ModelError
 from bnfold.runtime.inputs import Sizes, default_inputs, fallback_inputs, fed_inputs, make_inputs, only_tensors
-from tests.helpers.models import parse
+from tests.helpers.models import parse, set_constant
 
 IMAGES = "g (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Identity(x) }"
 
@@ -37,13 +37,17 @@ def test_the_same_model_always_gets_the_same_inputs():
         np.testing.assert_array_equal(left.feeds["x"], right.feeds["x"])
 
 
-def test_symbolic_dimensions_come_in_two_sizes_of_which_none_is_1():
-    shapes = {one.feeds["x"].shape for one in default_inputs(parse(IMAGES))}
+def test_symbolic_dimensions_come_in_two_sizes():
+    shapes = {one.feeds["x"].shape for one in default_inputs(parse(IMAGES)) if one.name != "constant"}
     assert len(shapes) == 2
     for sizes in zip(*shapes, strict=True):
         assert len(set(sizes)) == (1 if 3 in sizes else 2)
         assert min(sizes) > 1
     assert min(height for _, _, height, _ in shapes) >= 32
+
+
+def test_a_batch_of_one_is_tried():
+    assert [one.name for one in default_inputs(parse(IMAGES)) if one.feeds["x"].shape[0] == 1] == ["constant"]
 
 
 def test_a_symbol_has_one_size_everywhere():
@@ -91,6 +95,50 @@ def test_integers_are_small_enough_to_be_indices_and_bytes_use_their_range():
     assert feeds["q"].min() < -100
     assert len(np.unique(feeds["mask"])) == 2
     assert feeds["count"].shape == ()
+
+
+def table(nodes, rows=300):
+    model = parse(f"g (int64[N, 50] ids, float[{rows}, 2] t) => (float[N, 50, 2] y) {{ {nodes} }}")
+    set_constant(model, model.graph.inputs.pop(), np.ones((rows, 2), np.float32))
+    return model
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "y = Gather(t, ids)",
+        "s = Constant<value_ints = [-1]>() i = Cast<to = 6>(ids) r = Reshape(i, s) y = Gather<axis = -2>(t, r)",
+    ],
+)
+def test_indices_go_over_the_whole_of_their_table(nodes):
+    for one in default_inputs(table(nodes)):
+        assert one.feeds["ids"].min() >= 0
+        assert one.feeds["ids"].max() < 300
+        if one.name in {"normal", "uniform", "large"}:
+            assert one.feeds["ids"].max() > 200
+
+
+def test_indices_of_a_table_of_one_row_are_all_0():
+    assert not any(one.feeds["ids"].any() for one in default_inputs(table("y = Gather(t, ids)", rows=1)))
+
+
+def test_the_smaller_of_two_tables_sets_the_range():
+    model = table("a = Gather(t, ids) u = Constant<value_floats = [1.0, 2.0]>() b = Gather(u, ids) y = Identity(a)")
+    assert max(one.feeds["ids"].max() for one in default_inputs(model)) == 1
+
+
+def test_defaults_that_can_be_overridden_are_moved_a_little_in_one_set():
+    text = "g (float[N, 3] x, float[3] w, int64 i) => (float[N, 3] y) <float[3] w = {2, 0, -1}, int64 i = {1}> "
+    text += "{ y = Mul(x, w) }"
+    *others, overridden = default_inputs(parse(text, ir_version=8))
+    assert all(set(one.feeds) == {"x"} for one in others)
+    assert set(overridden.feeds) == {"x", "w"}
+    moved = overridden.feeds["w"]
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, [2, 0, -1], atol=0.07)
+    assert (moved != [2, 0, -1]).all()
+    assert moved[1] > 0
+    assert all("w" not in one.feeds for one in default_inputs(parse(text, ir_version=3)))
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform", "large", "zeros", "constant"])

@@ -42,6 +42,25 @@ def test_inputs_that_do_not_fit_are_a_refusal_and_no_error(saved):
     assert "\n" not in refused.reason
 
 
+@pytest.mark.parametrize(
+    ("node", "same"),
+    [("RandomUniformLike(x)", False), ("RandomUniformLike<seed = 1.0>(x)", True), ("Log(x)", True)],
+)
+def test_running_twice_tells_what_is_random(saved, node, same):
+    feeds = [{"x": np.array([[-1, 2]], np.float32)}, {"x": np.ones((3, 2), np.float32)}]
+    path = saved(DOUBLE.replace("Add(x, x)", node))
+    results, verdicts = sessions.run_twice(path, Level.DISABLED, feeds)
+    assert [result["y"].shape for result in results] == [(1, 2), (3, 2)]
+    assert verdicts == [same, same]
+
+
+def test_inputs_that_are_refused_twice_are_the_same(saved):
+    feeds = [{"x": np.ones((1, 3), np.float32)}]
+    (result,), same = sessions.run_twice(saved(DOUBLE), Level.DISABLED, feeds)
+    assert isinstance(result, Refusal)
+    assert same == [True]
+
+
 def test_a_model_that_onnxruntime_does_not_load_is_an_execution_error_of_one_line(saved):
     path = saved("g (float[2] x) => (float[2] y) { y = Unheard(x) }")
     with pytest.raises(ExecutionError, match=r"model\.onnx: onnxruntime refuses the model: ") as caught:

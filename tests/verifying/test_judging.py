@@ -96,6 +96,51 @@ def test_integers_must_be_equal_and_the_first_difference_is_shown():
     assert single(left, left)[0].verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize(("dtype", "ceiling"), [(np.float16, 2e-2), (np.float32, 1e-3)])
+def test_neighbours_raise_the_tolerance_up_to_a_ceiling_and_outliers_do_not(dtype, ceiling):
+    near = [EXACT.astype(dtype)] * 2
+    far, apart = ([(EXACT * factor).astype(dtype)] * 2 for factor in (1.1, 1.5))
+    check, _ = single(near, apart, exact=None, neighbours=lambda: [[far[0]], [far[1]]])
+    assert (check.verdict, check.limit) == (Verdict.FAIL, ceiling)
+    check, _ = single(near, apart, exact=None, neighbours=lambda: [[near[0], near[0], far[0]], [near[1]]])
+    assert check.limit < ceiling
+
+
+def classes(wrong, total=1000):
+    """Integers for two sets, of which the first ``wrong`` are not the exact ones."""
+    first = np.zeros(total, np.int64)
+    first[:wrong] = 1
+    return [first, np.zeros(total, np.int64)]
+
+
+@pytest.mark.parametrize(
+    ("own", "neighbour", "candidate", "verdict"),
+    [
+        (0, None, 0, "pass"),
+        (0, None, 2, "warn"),  # luck
+        (0, 0, 3, "fail"),
+        (3, None, 8, "warn"),
+        (3, 3, 9, "fail"),
+        (0, 4, 10, "warn"),  # neighbours have as many
+        (0, 4, 11, "fail"),
+        (0, 600, 11, "fail"),  # an outlier
+        (600, None, 601, "fail"),  # what disagrees with the reference so much is no judge
+    ],
+)
+def test_integers_may_differ_where_sound_models_do(own, neighbour, candidate, verdict):
+    def neighbours():
+        assert neighbour is not None, "neighbours are expensive, and not needed here"
+        return [[array] for array in classes(neighbour)]
+
+    check, _ = single(classes(own), classes(candidate), exact=classes(0), neighbours=neighbours)
+    assert check.verdict == verdict
+
+
+def test_few_integers_have_no_luck():
+    few = [classes(wrong, 30) for wrong in (0, 1)]
+    assert single(few[0], few[1], exact=few[0], neighbours=lambda: [[], []])[0].verdict is Verdict.FAIL
+
+
 def with_value(arrays, value):
     changed = [array.copy() for array in arrays]
     changed[1][5] = value
@@ -111,6 +156,7 @@ def with_value(arrays, value):
         (np.inf, 1, np.inf, "fail"),
         (np.inf, np.inf, 1e39, "warn"),  # beyond float32 in both
         (np.nan, np.nan, np.nan, "warn"),
+        (1, 1, np.nan, None),
     ],
 )
 def test_nan_and_inf(reference, candidate, exact, verdict):
@@ -118,7 +164,31 @@ def test_nan_and_inf(reference, candidate, exact, verdict):
     checks, _ = judge(
         runs(with_value(arrays, reference), with_value(arrays, candidate), exact=with_value(off_by(0), exact))
     )
-    assert [check.verdict for check in checks] == [verdict, "pass"]
+    assert [check.verdict for check in checks] == [verdict, "pass"][verdict is None :]
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "exact"),
+    [
+        (1, 1.01, np.nan),
+        (1, 77, np.inf),
+        (np.inf, 1.01, 1.0),
+        (np.nan, -777, 1.0),
+    ],
+)
+def test_where_one_of_the_three_is_not_finite_the_candidate_must_agree_with_the_other(reference, candidate, exact):
+    arrays = wide(off_by(0))
+    checks, _ = judge(
+        runs(
+            with_value(arrays, reference),
+            with_value(arrays, candidate),
+            exact=with_value(off_by(0), exact),
+            neighbours=lambda: [[array] for array in with_value(arrays, reference)],
+        )
+    )
+    (failed,) = [check for check in checks if check.verdict is Verdict.FAIL]
+    assert failed.name == "NaN and Inf of 'y'"
+    assert failed.figure > failed.limit == 1e-5
 
 
 def test_one_sided_nan_without_an_oracle_is_a_failure():

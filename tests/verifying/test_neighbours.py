@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bnfold.verifying.neighbours import move
-from tests.helpers.models import DTYPES, example, parse
+from tests.helpers.models import DTYPES, example, parse, set_constant
 from tests.verifying.networks import random_network
 
 
@@ -53,3 +53,41 @@ def test_constants_move_and_zeros_infinities_integers_and_sizes_do_not():
     np.testing.assert_array_equal(after["e"], [2])
     np.testing.assert_array_equal(after["zeros"], [0, 0])
     np.testing.assert_array_equal(after["i"], [3])
+
+
+def test_sizes_indices_and_thresholds_never_move():
+    model = parse("""g (float[N, 3, H, W] x) => (float[N, 3, A, B] y, float[N, 3, H, W] z)
+        <float[2] factor = {0.5, 0.5}, float[1] at = {2}, float limit = {0.1}, float[3, 1, 1] weight = {1, 2, 3},
+         int64[1] two = {2}, int64[1] four = {4}, int64[1] zero = {0}> {
+        all = Shape(x) hw = Slice(all, two, four) wide = Cast<to = 1>(hw) half = Mul(wide, factor) f = Floor(half)
+        sizes = Cast<to = 7>(f) nc = Slice(all, zero, two) s = Concat<axis = 0>(nc, sizes) y = Resize(x, , , s)
+        i = Floor(at) j = Cast<to = 7>(i) a = Gather<axis = 1>(x, j) g = Greater(a, limit) h = Cast<to = 1>(g)
+        z = Mul(h, weight) }""")
+    before = weights(model)
+    moved = set()
+    for seed in range(20):
+        move(model, seed)
+        moved |= {name for name, array in weights(model).items() if (array != before[name]).any()}
+    assert moved == {"weight"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "moves"),
+    [
+        ("y = MatMul(x, w)", True),
+        ("t = Transpose(w) c = Cast<to = 11>(t) d = Cast<to = 1>(c) y = Gemm(x, d)", True),
+        ("s = Constant<value_float = 3.0>() d = Mul(w, s) y = MatMul(x, d)", True),
+        ("y = PRelu(x, w)", True),
+        ("y = Max(x, w)", False),
+        ("y = MatMul(x, w) s = Floor(w)", False),
+        ("t = ReduceMax(w) y = MatMul(x, t)", False),
+        ("y = local.MatMul(x, w)", False),
+    ],
+)
+def test_a_weight_is_what_is_only_combined_with_data(nodes, moves):
+    model = parse(f"g (float[N, 4] x, float[4, 4] w) => (float[N, 4] y) {{ {nodes} }}")
+    value = model.graph.inputs.pop()
+    array = np.arange(1, 17, dtype=np.float32).reshape(4, 4)
+    set_constant(model, value, array)
+    move(model, 0)
+    assert (weights(model)["w"] != array).any() == moves

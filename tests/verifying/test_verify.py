@@ -173,7 +173,7 @@ def test_an_evaluator_that_disagrees_with_onnxruntime_is_no_oracle(monkeypatch):
 
 
 def test_an_input_that_the_reference_refuses_is_left_out_with_a_note():
-    text = "g (int64[N] ids, float[10, 2] t) => (float[N, 2] y) { y = Gather(t, ids) }"
+    text = "g (int64[N] ids, float[10, 2] t) => (float[N, 2] y) { i = Neg(ids) j = Neg(i) y = Gather(t, j) }"
     model = parse(text)
     set_constant(model, model.graph.inputs.pop(), np.arange(20, dtype=np.float32).reshape(10, 2))
     comparison = verify(model, model)
@@ -195,6 +195,88 @@ def test_a_candidate_with_a_size_baked_in_is_not_equivalent():
     comparison = verify(parse(text.replace("ROWS", "-1")), parse(text.replace("ROWS", "16")))
     assert not comparison
     assert "the candidate refuses normal, seed 1, 9×2×3" in checks_of(comparison, Verdict.FAIL)[0].message
+
+
+def test_a_candidate_that_is_wrong_for_single_samples_is_not_equivalent():
+    text = """g (float[N, 3] x) => (float[N, 3] y) { zero = Constant<value_int = 0>() two = Constant<value_int = 2>()
+        all = Shape(x) n = Gather(all, zero) e = Less(n, two) f = Cast<to = 1>(e) y = LAST }"""
+    assert not verify(parse(text.replace("LAST", "Identity(x)")), parse(text.replace("LAST", "Add(x, f)")))
+
+
+def test_a_candidate_with_other_rows_in_a_table_is_not_equivalent():
+    text = "g (int64[N, 8] ids, float[1000, 2] t) => (float[N, 8, 2] y) { y = Gather(t, ids) }"
+    reference, candidate = parse(text), parse(text)
+    rows = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+    set_constant(reference, reference.graph.inputs.pop(), rows)
+    rows = rows.copy()
+    rows[100:] *= 2
+    set_constant(candidate, candidate.graph.inputs.pop(), rows)
+    assert not verify(reference, candidate)
+
+
+def test_a_candidate_that_ignores_what_may_be_overridden_is_not_equivalent():
+    text = "g (float[N, 3] x, float[3] w) => (float[N, 3] y) <float[3] w = {2, 3, 4}, float[3] v = {2, 3, 4}> "
+    reference, candidate = (parse(text + f"{{ y = Mul(x, {name}) }}", ir_version=8) for name in "wv")
+    assert verify(reference, reference)
+    comparison = verify(reference, candidate)
+    assert not comparison
+    assert "largest on overridden" in comparison.checks[-1].message
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ("u = RandomUniformLike(x) y = Add(x, u)", "; it holds RandomUniformLike"),
+        (
+            "r = Constant<value_float = 0.5>() t = Constant<value = bool {1}>() y = Dropout(x, r, t)",
+            "; it holds Dropout",
+        ),
+    ],
+)
+def test_a_random_reference_cannot_be_checked(nodes, words):
+    model = parse(f"g (float[N, 3] x) => (float[N, 3] y) {{ {nodes} }}", ir_version=8)
+    with pytest.raises(ExecutionError, match=rf"^reference: .*: non-deterministic: two runs on .* differ{words}$"):
+        verify(model, model)
+
+
+def test_outputs_of_nothing_but_nan_cannot_be_checked():
+    text = "g (float[N, 3] x) => (float[N, 3] y) { k = Constant<value_float = VALUE>() n = Log(k) y = Add(x, n) }"
+    model = parse(text.replace("VALUE", "-1.0"))
+    with pytest.raises(ExecutionError, match="could not be checked: its outputs hold nothing but NaN and Inf"):
+        verify(model, model)
+    assert not verify(model, parse(text.replace("VALUE", "0.0"))), "NaN is not -Inf"
+
+
+POISONS = {
+    "an index": (
+        "at = Constant<value = float[1] {4.0}>() half = Constant<value = float[1] {0.5}>() i = Mul(at, half) "
+        "j = Floor(i) k = Cast<to = 7>(j) g = Gather<axis = 1>(n, k) y = Add(g, n)"
+    ),
+    "a size": (
+        "f = Constant<value = float[2] {0.5, 0.5}>() a = Shape<start = 2>(n) b = Cast<to = 1>(a) c = Mul(b, f) "
+        "d = Floor(c) e = Cast<to = 7>(d) nc = Shape<end = 2>(n) s = Concat<axis = 0>(nc, e) r = Resize(n, , , s) "
+        "hw = Constant<value_ints = [2, 3]>() y = ReduceSum(r, hw)"
+    ),
+}
+
+
+@pytest.mark.parametrize("tail", POISONS.values(), ids=POISONS)
+@pytest.mark.parametrize("fault", ["", "epsilon dropped"])
+@pytest.mark.usefixtures("in_this_process")
+def test_neighbours_of_another_shape_or_index_excuse_nothing(tail, fault):
+    network = random_network(5, operator="Conv", layers=1, widths=(8, 8), var=(0.1, 2.0), batch="N")
+    comparison = verify(*(with_tail(model, tail) for model in (network.reference(), network.folded(fault))))
+    assert comparison.equivalent == (not fault)
+
+
+def with_tail(model, nodes):
+    """A model of one image with a few nodes behind it; they read ``n`` and give ``y``."""
+    proto = ir.to_proto(model)
+    proto.graph.node[-1].output[0] = "n"
+    behind = ir.to_proto(parse(f"g (float[N, 8, 6, 6] n) => (float[N, 8, A, B] y) {{ {nodes} }}"))
+    proto.graph.node.extend(behind.graph.node)
+    proto.graph.output[0].CopyFrom(behind.graph.output[0])
+    return ir.from_proto(proto)
 
 
 def test_a_reference_that_takes_nothing_cannot_be_checked():
