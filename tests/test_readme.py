@@ -48,7 +48,7 @@ def test_the_first_command_prints_what_the_readme_shows(clone) -> None:
 def test_the_bench_command_gives_the_table(clone) -> None:
     run(block("From a clone").split(" && ")[1], clone)
     command = re.search(r"by `(bnfold bench [^`]*)`", README)[1]
-    done = run(command.replace("--pairs 21", "--pairs 2"), clone)
+    done = run(command.replace("--pairs 61", "--pairs 2"), clone)
     assert (done.returncode, done.stderr) == (0, "")
     for fact in ("97,541", "94,043", "disabled", "all"):
         assert fact in done.stdout

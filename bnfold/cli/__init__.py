@@ -61,8 +61,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console that has no arrow must not end the command
-    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files go
-        if (number := getattr(signal, name, None)) is not None:
+    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files go; what nohup ignores stays ignored
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         app()
@@ -78,7 +79,7 @@ def main() -> NoReturn:
         sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception:
+    except Exception:  # whatever is no BnfoldError is ours, and says so
         traceback.print_exc()
         print("bnfold: this is a bug in bnfold; please report it with the lines above", file=sys.stderr)  # noqa: T201
         sys.exit(70)

@@ -41,7 +41,7 @@ __all__ = ["Plan", "find_plan"]
 
 _MOST_TENSORS = 512  # the largest plan seen on 75 real networks re-expressed 169
 
-_MOST_BRANCHES = 16  # for each start; enough for everything that could be folded on those networks
+_MOST_BRANCHES = 16  # choices for each start, so that a long residual stream is not tried in every combination
 
 # A reader that takes off a shift of k standard deviations errs by k roundings more. On a residual network k = 2^8 cost
 # 1e-5 in float32; the others have as many bits to spare as their own precision and use allow.

@@ -44,7 +44,7 @@ def _answer(request: Path) -> Answer:
         return "raised", (type(error), error.args, vars(error))
     except MemoryError:
         return "raised", (ExecutionError, ("not enough memory",), {})
-    except Exception:
+    except Exception:  # the parent shows it as the bug that it is
         return "bug", traceback.format_exc()
 
 

@@ -1,33 +1,23 @@
 """``bnfold bench``: exit codes, and what goes to stdout, stderr and files."""
 
 import json
-import sys
 
 import pytest
 
 from bnfold import modelfile
-from bnfold.cli import main
 from tests.helpers.models import parse
 from tests.verifying.networks import random_network
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder with models; gives the exit code, stdout and stderr."""
+def command(command, monkeypatch, tmp_path):
+    """As everywhere here, in a folder with models."""
     network = random_network(5, operator="Gemm", layers=2, widths=(4, 8), batch="N")
     modelfile.save(network.reference(), tmp_path / "a.onnx")
     modelfile.save(network.folded(), tmp_path / "b.onnx")
     modelfile.save(parse("g (float[2] x) => (float[2] y) { y = Unheard(x) }"), tmp_path / "unheard.onnx")
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bnfold", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        output = capsys.readouterr()
-        return end.value.code, output.out, output.err
-
-    return run
+    return command
 
 
 def test_prints_both_levels_and_exits_with_0_whatever_is_faster(command):

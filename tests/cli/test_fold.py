@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -202,6 +204,22 @@ def test_refuses_external_data_that_is_missing(model, command) -> None:
     assert "no such file" in refused(command, model)
 
 
+@pytest.mark.parametrize("place", ["..", "absolute", "link"])
+def test_refuses_external_data_outside_the_folder(model, command, tmp_path_factory, place) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    ir.save(ir.load(model), model, external_data="weights.bin")
+    shutil.move(model.parent / "weights.bin", elsewhere / "weights.bin")
+    location = {"..": f"../{elsewhere.name}/weights.bin", "absolute": str(elsewhere / "weights.bin")}.get(place)
+    if location is None:
+        (model.parent / "weights.bin").symlink_to(elsewhere / "weights.bin")
+    else:
+        proto = onnx.load(model, load_external_data=False)
+        for entry in (entry for tensor in proto.graph.initializer for entry in tensor.external_data):
+            entry.value = location if entry.key == "location" else entry.value
+        model.write_bytes(proto.SerializeToString())
+    assert "model's folder" in refused(command, model)
+
+
 def test_refuses_to_overwrite_its_input(model, command) -> None:
     assert "overwrite the input" in refused(command, model, "-o", model)
     link = model.with_name("link.onnx")
@@ -389,3 +407,17 @@ def test_a_result_that_cannot_be_checked_names_the_way_around(tmp_path, command)
     """)
     ir.save(double, tmp_path / "model.onnx")
     assert "--no-verify writes the result unchecked" in refused(command, tmp_path / "model.onnx", code=3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_what_nohup_ignores_stays_ignored(model) -> None:
+    program = (
+        "import os, signal, bnfold, bnfold.cli\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "save = bnfold.FoldResult.save\n"
+        "bnfold.FoldResult.save = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), save(*a, **k))\n"
+        "bnfold.cli.main()"
+    )
+    arguments = [sys.executable, "-c", program, "fold", model, "--no-verify"]
+    assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0
+    assert listing(model.parent) == ["model.folded.onnx", "model.onnx"]

@@ -7,14 +7,13 @@ import sys
 import pytest
 
 from bnfold import modelfile
-from bnfold.cli import main
 from tests.helpers.models import parse
 from tests.verifying.networks import random_network
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder with models; gives the exit code, stdout and stderr."""
+def command(command, monkeypatch, tmp_path):
+    """As everywhere here, in a folder with models."""
     network = random_network(5, operator="Gemm", layers=2, widths=(4, 8), var=(0.1, 2.0), batch="N")
     modelfile.save(network.reference(), tmp_path / "a.onnx")
     modelfile.save(network.folded(), tmp_path / "b.onnx")
@@ -22,15 +21,7 @@ def command(monkeypatch, capsys, tmp_path):
     modelfile.save(parse("g (float[2] x) => (float[2] y) { y = Unheard(x) }"), tmp_path / "unheard.onnx")
     (tmp_path / "empty.onnx").touch()
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bnfold", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        output = capsys.readouterr()
-        return end.value.code, output.out, output.err
-
-    return run
+    return command
 
 
 def test_equivalent_models_exit_with_0_and_a_table(command):

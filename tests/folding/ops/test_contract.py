@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
 import bnfold
 from bnfold.folding import ops
+from bnfold.folding.facts import Facts
+from bnfold.folding.planning import find_plan
+from bnfold.folding.sites import find_sites
 from tests.helpers import oracle
 from tests.helpers.models import DTYPES, affines, example, serialised, set_constant
 
@@ -229,6 +233,38 @@ def test_folds_inside_the_branches_of_an_if(text, rule) -> None:
 
 
 @every_example
+def test_folds_inside_the_body_of_a_loop(text, rule) -> None:
+    result = fold_checked(in_a_loop(example(text)))
+    assert affines(result.model) == remaining(text)
+
+
+@every_example
+def test_optional_inputs_may_be_empty_rather_than_absent(text, rule) -> None:
+    """The empty string in the place of a bias, a C or a training mode means the same as nothing there."""
+    model = example(text)
+    for node in model.graph:
+        schema = onnx.defs.get_schema(node.op_type, model.opset_imports[""])
+        optional = [formal.option == formal.option.Optional for formal in schema.inputs]
+        if len(optional) > len(node.inputs) and all(optional[len(node.inputs) :]):
+            node.resize_inputs(len(optional))
+    result = fold_checked(model)
+    assert affines(result.model) == remaining(text)
+
+
+@every_example
+@pytest.mark.parametrize("new_nodes_allowed", [False, True])
+def test_the_search_alone_changes_nothing(text, rule, new_nodes_allowed) -> None:
+    model = example(text)
+    before = serialised(model)
+    facts = Facts(model)
+    sites, _ = find_sites(facts)
+    assert sites
+    for site in sites:
+        find_plan(site, facts, new_nodes_allowed=new_nodes_allowed)
+    assert serialised(model) == before
+
+
+@every_example
 def test_folds_inside_a_function(text, rule) -> None:
     result = fold_checked(in_a_function(example(text)))
     assert affines(result.model) == remaining(text)
@@ -270,6 +306,25 @@ def in_a_branch(model: ir.Model) -> ir.Model:
         outputs=results,
     )
     model.graph.append(branch)
+    model.graph.outputs.extend(results)
+    return model
+
+
+def in_a_loop(model: ir.Model) -> ir.Model:
+    """The graph as the body of a Loop that runs once; its data and its weights are captured from the outer graph."""
+    outputs, nodes = list(model.graph.outputs), list(model.graph)
+    model.graph.outputs.clear()
+    model.graph.remove(nodes)
+    count, going = ir.val("count", ir.DataType.INT64, []), ir.val("going", ir.DataType.BOOL, [])
+    again = ir.node("Identity", [going])
+    again.outputs[0].name, again.outputs[0].dtype, again.outputs[0].shape = "again", ir.DataType.BOOL, ir.Shape([])
+    body = ir.Graph([count, going], [again.outputs[0], *outputs], nodes=[again, *nodes], name="body")
+    once, start = ir.Value(name="once"), ir.Value(name="start")
+    set_constant(model, once, np.array(1))
+    set_constant(model, start, np.array(True))
+    shapes = [ir.Shape([1, *value.shape]) if value.shape is not None else None for value in outputs]
+    results = [ir.Value(name=f"result_{i}", type=v.type, shape=shapes[i]) for i, v in enumerate(outputs)]
+    model.graph.append(ir.Node("", "Loop", [once, start], [ir.AttrGraph("body", body)], outputs=results))
     model.graph.outputs.extend(results)
     return model
 
