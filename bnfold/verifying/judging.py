@@ -51,8 +51,8 @@ __all__ = ["NEIGHBOURS", "PASS_RATIO", "WARN_RATIO", "OutputRuns", "judge"]
 #     with eight neighbours, a weight in 3 moved    none of 2400 above 1.5, the highest 1.494
 # and none of 100 with mean = 1000, var = 1e-6, whose references err 3 to 5000 times as much as their folds.
 # Found by the rule as it first was, of 400 each (378 for the swap): epsilon dropped 400, epsilon outside the root 400,
-# unbiased variance 400, two channels swapped all but 1, the bias of one channel lost 394, one weight off by 1e-3 364. Of
-# the misses, 9 in 10 move no output further than rounding does: a channel that Relu cuts off, a weight that is small.
+# unbiased variance 400, two channels swapped all but 1, the bias of one channel lost 394, one weight off by 1e-3 364.
+# Of the misses, 9 in 10 move no output further than rounding does: a channel that Relu cuts off, a small weight.
 # By the rule as it is, of 336 networks of two layers of 8 to 16 outputs with var from 0.1 to 2, where a fault can be
 # seen, all of the six are found in all.
 PASS_RATIO = 1.5
