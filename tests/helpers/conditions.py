@@ -1,0 +1,15 @@
+"""What a broken condition must lead to: the affine stays, the reason says why, and nothing has changed."""
+
+from __future__ import annotations
+
+import bnfold
+from tests.helpers.models import affines, model_of, serialised
+
+
+def assert_kept(text: str, reason: str, **options: object) -> None:
+    """Every BatchNormalization of the model stays, and ``reason`` is part of what is said of one of them."""
+    model = model_of(text, **options)
+    result = bnfold.fold(model)
+    assert affines(result.model) == affines(model)
+    assert any(reason in kept.reason for kept in result.kept), [kept.reason for kept in result.kept]
+    assert serialised(result.model) == serialised(model)
