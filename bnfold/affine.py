@@ -100,6 +100,10 @@ class Affine:
             raise ZeroDivisionError("an affine with a scale of 0 has no inverse")
         return Affine(1 / self.scale, -self.shift / self.scale)
 
+    def then(self, following: Affine) -> Affine:
+        """This map, and ``following`` after it."""
+        return Affine(following.scale * self.scale, following.scale * self.shift + following.shift)
+
     def map(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Affine:
         """The affine of a tensor whose axes were moved: ``function`` is applied to both arrays."""
         return Affine(function(self.scale), function(self.shift))

@@ -64,11 +64,11 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
     sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
     folded, blocked = _fold_all(sites, facts, rewriter)
-    kept |= {site.node: _explain(site, attempts, facts) for site, attempts in blocked.items()}
+    kept |= {site: _explain(site, attempts, facts) for site, attempts in blocked.items()}
     return FoldResult(
         model=working,
-        folded=tuple(folded[node] for node in sorted(folded, key=order.__getitem__)),
-        kept=tuple(kept[node] for node in sorted(kept, key=order.__getitem__)),
+        folded=tuple(folded[site] for site in sorted(folded, key=lambda site: order[site.nodes[0]])),
+        kept=tuple(kept[site] for site in sorted(kept, key=lambda site: order[site.nodes[0]])),
         flushed_subnormals=rewriter.flushed_subnormals,
         nodes_before=len(order),
         nodes_after=sum(1 for _ in _nodes(working)),
@@ -79,36 +79,61 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
 
 def _fold_all(
     sites: list[Site], facts: Facts, rewriter: Rewriter
-) -> tuple[dict[ir.Node, Folded], dict[Site, tuple[Attempt, ...]]]:
+) -> tuple[dict[Site, Folded], dict[Site, tuple[Attempt, ...]]]:
     """Commit plans until no site has one: first those that add no node, since one of them may make that unnecessary."""
-    folded: dict[ir.Node, Folded] = {}
+    folded: dict[Site, Folded] = {}
     blocked: dict[Site, tuple[Attempt, ...]] = {}
     waiting = list(sites)
     new_nodes_allowed = False
-    while True:
+    while waiting:
         still_waiting = []
         for site in waiting:
             plan = find_plan(site, facts, new_nodes_allowed=new_nodes_allowed)
             if isinstance(plan, Plan):
-                folded[site.node] = rewriter.commit(plan)
+                folded[site] = rewriter.commit(plan)
                 blocked.pop(site, None)
             else:
                 blocked[site] = plan
                 still_waiting.append(site)
         progress = len(still_waiting) < len(waiting)
-        waiting = still_waiting
-        if not waiting or (new_nodes_allowed and not progress):
-            return folded, blocked
+        if not progress:
+            still_waiting = list(_fold_parts(waiting, facts, rewriter, folded, blocked))
+        if new_nodes_allowed and len(still_waiting) == len(waiting):
+            break
         new_nodes_allowed = not progress
+        waiting = still_waiting
+    return folded, blocked
+
+
+def _fold_parts(
+    waiting: list[Site],
+    facts: Facts,
+    rewriter: Rewriter,
+    folded: dict[Site, Folded],
+    blocked: dict[Site, tuple[Attempt, ...]],
+) -> Iterator[Site]:
+    """Where a row of nodes cannot go as a whole, fold one of them if it can; yield all sites that are left."""
+    for site in waiting:
+        parts = list(site.split()) if len(site.nodes) > 1 else []
+        for part in parts:
+            plan = find_plan(part, facts, new_nodes_allowed=False)
+            if isinstance(plan, Plan):
+                folded[part] = rewriter.commit(plan)
+                blocked.pop(site)
+                yield from (rest for rest in parts if rest is not part)
+                break
+        else:
+            yield site
 
 
 def _explain(site: Site, attempts: tuple[Attempt, ...], facts: Facts) -> Kept:
-    """Each obstacle once, with the first route that met it."""
+    """Each obstacle once, with the route that came closest to it first."""
+    ordered = tuple(sorted(attempts, key=lambda attempt: -attempt.reach))
     obstacles: dict[tuple[str, str], Attempt] = {}
-    for attempt in attempts:
+    for attempt in ordered:
         obstacles.setdefault((attempt.node, attempt.reason), attempt)
     reason = "; ".join(map(str, obstacles.values()))
-    return Kept(facts.label(site.node), site.node.op_type, reason, attempts=attempts)
+    return Kept(site.label(facts), site.op_type, reason, attempts=ordered)
 
 
 def _copy(model: ir.Model) -> ir.Model:

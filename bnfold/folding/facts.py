@@ -30,6 +30,8 @@ class Facts:
         self.constants = Constants(model.ir_version, self.opset)
         self.shapes = Shapes(model, self.constants)
         self.untouchable = _matching(model, keep)
+        # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
+        self.heirs: dict[ir.Node, str] = {}
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""

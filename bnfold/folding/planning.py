@@ -58,11 +58,12 @@ class Plan:
     """How one site goes.
 
     Attributes:
-        site: The node that becomes the identity.
+        site: The nodes that become the identity.
         route: Where its scale and shift go.
         rewrites: What changes; committing them cannot fail.
         through: The nodes that carry without changing.
         cost: New nodes, then re-expressed tensors: less is better.
+        conditioning: The largest shift that another reader must take off again, in standard deviations.
     """
 
     site: Site
@@ -70,6 +71,7 @@ class Plan:
     rewrites: tuple[Rewrite, ...]
     through: tuple[ir.Node, ...]
     cost: tuple[int, int]
+    conditioning: float
 
 
 def find_plan(site: Site, facts: Facts, *, new_nodes_allowed: bool) -> Plan | tuple[Attempt, ...]:
@@ -85,10 +87,12 @@ def find_plan(site: Site, facts: Facts, *, new_nodes_allowed: bool) -> Plan | tu
     affine, spread = read_affine(site, facts), read_spread(site, facts)
     with np.errstate(all="ignore"):  # what overflows is found by _check_range
         for route, start in _starts(site, affine):
+            search = _Search(site, facts, spread, new_nodes_allowed=new_nodes_allowed)
             try:
-                plans.append(_Search(site, facts, spread, new_nodes_allowed=new_nodes_allowed).run(route, start))
+                plans.append(search.run(route, start))
             except _Stuck as stuck:
-                attempts.append(Attempt(route, facts.label(stuck.node), stuck.node.op_type, stuck.reason))
+                reason = stuck.reason + facts.heirs.get(stuck.node, "")
+                attempts.append(Attempt(route, facts.label(stuck.node), stuck.node.op_type, reason, search.reach))
     return min(plans, key=lambda plan: plan.cost) if plans else tuple(attempts)
 
 
@@ -108,6 +112,13 @@ def _starts(site: Site, affine: Affine) -> Iterator[tuple[str, dict[ir.Value, Re
         data = Reexpression(read=Affine(ones, -offset), write=Affine(ones, offset))
         output = Reexpression.from_read(Affine(affine.scale, np.where(dead, affine.shift, 0.0)))
         yield "shift back, scale forward", {site.data: data, site.output: output}
+    dead = affine.scale == 0
+    if (dead & (affine.shift != 0)).any():
+        # A dead channel that is 0 all the way passes where no other constant does: f(0) = 0 for most non-linearities.
+        zeroed = Affine(affine.scale, np.where(dead, 0.0, affine.shift))
+        constants = Affine(np.ones_like(affine.scale), np.where(dead, affine.shift, 0.0))
+        start = {site.data: Reexpression.from_write(zeroed), site.output: Reexpression.from_read(constants)}
+        yield "back, constants of dead channels forward", start
 
 
 class _Stuck(Exception):  # noqa: N818 - the end of one route, caught by find_plan
@@ -141,6 +152,8 @@ class _Search:
         self._spread = spread
         self._new_nodes_allowed = new_nodes_allowed
         self._branches_left = _MOST_BRANCHES
+        self._conditioning = 0.0
+        self.reach = 0  # how many tensors the furthest branch re-expressed
 
     def run(self, route: str, start: dict[ir.Value, Reexpression]) -> Plan:
         """Ask until nobody has a question.
@@ -151,8 +164,8 @@ class _Search:
         shift = start[self._site.data].read
         self._shift_in_spreads = 0.0 if shift is None else float(np.abs(shift.shift / self._spread).max(initial=0.0))
         state = _State({}, deque(), {}, {})
-        for value, reexpression in start.items():
-            self._settle(state, value, reexpression, self._site.node)
+        self._settle(state, self._site.data, start[self._site.data], self._site.nodes[0])
+        self._settle(state, self._site.output, start[self._site.output], self._site.nodes[-1])
         return self._plan(route, self._follow(state))
 
     def _follow(self, state: _State) -> _State:
@@ -209,11 +222,12 @@ class _Search:
             if len(state.settled) >= _MOST_TENSORS:
                 raise _Stuck(by, f"is reached after {_MOST_TENSORS} tensors, which is where the search ends")
             around = dict.fromkeys([value.producer(), *(use.node for use in value.uses())])
-            others = [node for node in around if node is not None and node not in (by, self._site.node)]
+            others = [node for node in around if node and node not in (by, *self._site.nodes)]
             if value.producer() is not by:
                 self._check_conditioning(value, reexpression, others)
             state.open.extend(others)
         state.settled[value] = reexpression
+        self.reach = max(self.reach, len(state.settled))
 
     def _check_conditioning(self, value: ir.Value, reexpression: Reexpression, others: list[ir.Node]) -> None:
         """Other readers must take a shift off again: bits are lost when it is large against what the tensor spreads."""
@@ -222,6 +236,8 @@ class _Search:
         dtype = self._facts.shapes.dtype(value) or ir.DataType.FLOAT
         limit = _MOST_SHIFT.get(dtype, _MOST_SHIFT[ir.DataType.FLOAT])
         readers = [node for node in others if node is not value.producer() and not reads_shape_only(node)]
+        if readers:
+            self._conditioning = max(self._conditioning, self._shift_in_spreads)
         if readers and not self._shift_in_spreads <= limit:
             shift = f"{self._shift_in_spreads:.2g} standard deviations"
             raise _Stuck(readers[0], f"also reads '{value.name}', and would lose bits taking off a shift of {shift}")
@@ -247,13 +263,13 @@ class _Search:
     def _plan(self, route: str, state: _State) -> Plan:
         new_nodes = sum(answer.new_nodes for answer in state.answers.values())
         if new_nodes > 1:
-            raise _Stuck(self._site.node, f"would be replaced by {new_nodes} new nodes")
+            raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new nodes")
         rewrites = {node: answer.rewrite() for node, answer in state.answers.items() if answer.rewrite}
         for node, rewrite in rewrites.items():
             self._check_range(node, rewrite)
         moved = sum(not reexpression.is_identity for reexpression in state.settled.values())
         through = tuple(node for node, answer in state.answers.items() if answer.carry and not answer.rewrite)
-        return Plan(self._site, route, tuple(rewrites.values()), through, (new_nodes, moved))
+        return Plan(self._site, route, tuple(rewrites.values()), through, (new_nodes, moved), self._conditioning)
 
     def _check_range(self, node: ir.Node, rewrite: Rewrite) -> None:
         """A finite weight must not become infinite when it is rounded: float16 ends at 65504."""

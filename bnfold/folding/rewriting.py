@@ -9,16 +9,19 @@ import onnx_ir as ir
 
 from bnfold.folding.constants import constant_tensor, round_once
 from bnfold.folding.evaluation import is_evaluable, reads_shape_only
-from bnfold.folding.nodes import find_input, graph_of, label, required_input
+from bnfold.folding.nodes import find_input, graph_of, label
 from bnfold.folding.result import Absorption, Folded
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from bnfold.folding.answers import Rewrite
     from bnfold.folding.facts import Facts
     from bnfold.folding.planning import Plan
+    from bnfold.folding.sites import Site
 
 __all__ = ["Rewriter"]
 
@@ -43,13 +46,14 @@ class Rewriter:
         into = tuple(absorbed for rewrite in plan.rewrites if (absorbed := self._rewrite(rewrite)))
         site = plan.site
         folded = Folded(
-            self._facts.label(site.node),
-            site.node.op_type,
+            site.label(self._facts),
+            site.op_type,
             plan.route,
             into,
             tuple(map(self._facts.label, plan.through)),
+            plan.conditioning,
         )
-        self._bypass(site.node)
+        self._bypass(site)
         return folded
 
     def _rewrite(self, rewrite: Rewrite) -> Absorption | None:
@@ -143,20 +147,27 @@ class Rewriter:
         self._facts.shapes.copy(output, total)
         return bias.name or ""
 
-    def _bypass(self, node: ir.Node) -> None:
-        """Let the readers of the node's output read its input, and take the node out."""
-        data, output, graph = required_input(node, 0), node.outputs[0], graph_of(node)
+    def _bypass(self, site: Site) -> None:
+        """Let the readers of the site's output read its input, and take its nodes out."""
+        data, output, graph = site.data, site.output, graph_of(site.nodes[-1])
         if output.is_graph_output() and not self._can_take_name(data, graph):
-            self._become_identity(node)
+            self._become_identity(site)
             return
+        gone = f"{site.op_type} '{site.label(self._facts)}'"
         for reader, slot in output.uses():
             reader.replace_input_with(slot, data)
+            self._facts.heirs[reader] = f" (it reads '{data.name}' since {gone} went)"
         if output.is_graph_output():
             self._take_over(data, output, graph)
-        parameters = node.inputs[1:]
-        _detach(node)
-        graph.remove(node)
-        for value in parameters:
+        self._remove(site.nodes, data)
+
+    def _remove(self, nodes: Sequence[ir.Node], data: ir.Value) -> None:
+        """Take the nodes behind ``data`` out of the graph, and the constants that only they read."""
+        operands = [value for node in nodes for value in node.inputs if value is not data]
+        for node in reversed(nodes):
+            _detach(node)
+            graph_of(node).remove(node)
+        for value in operands:
             self._discard(value)
 
     def _can_take_name(self, data: ir.Value, graph: ir.Graph) -> bool:
@@ -164,14 +175,18 @@ class Rewriter:
         pinned = data.is_graph_input() or data.is_graph_output() or data.is_initializer()
         return not pinned and data.graph is graph
 
-    def _become_identity(self, node: ir.Node) -> None:
+    def _become_identity(self, site: Site) -> None:
         """The output must exist under its own name: an Identity copies it there."""
-        parameters = node.inputs[1:]
+        data, node = site.data, site.nodes[-1]
+        operands = [value for value in node.inputs if value is not data]
+        _detach(node)
+        self._remove(site.nodes[:-1], data)
         node.resize_inputs(1)
         node.resize_outputs(1)
+        node.replace_input_with(0, data)
         node.op_type = "Identity"
         node.attributes.clear()
-        for value in parameters:
+        for value in operands:
             self._discard(value)
 
     def _take_over(self, data: ir.Value, output: ir.Value, graph: ir.Graph) -> None:

@@ -1,4 +1,9 @@
-"""Finds the affines of a model: its BatchNormalizations at inference."""
+"""Finds the affines of a model: its BatchNormalizations at inference, and constants that are added or multiplied.
+
+Exporters write an affine in many ways: as one BatchNormalization, as Mul and Add (frozen statistics), or spelt out as
+Sub(mean) → Div(Sqrt(var + epsilon)) → Mul(scale) → Add(bias). Constant nodes in a row, of which nothing between is read
+by anyone else, are one affine.
+"""
 
 from __future__ import annotations
 
@@ -12,68 +17,185 @@ from bnfold.affine import Affine
 from bnfold.errors import ModelError
 from bnfold.folding.nodes import find_input, label, required_input
 from bnfold.folding.ops.batch_normalization import epsilon_of, why_no_affine
+from bnfold.folding.ops.broadcasting import BROADCASTS
+from bnfold.folding.ops.constant_operand import ConstantOperand, find_constant_operand
 from bnfold.folding.result import Kept
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from bnfold.folding.facts import Facts
 
-__all__ = ["Site", "find_sites", "read_affine", "read_spread"]
+__all__ = ["Site", "find_sites", "has_candidates", "read_affine", "read_spread"]
 
 _PARAMETERS = ("scale", "bias", "mean", "var")
+
+_CONSTANT_OPS = frozenset({"Add", "Div", "Mul", "Sub"})
+_FACTORS = frozenset({"Div", "Mul"})
+_PRODUCTS = frozenset({"MatMul"})  # a constant added behind one is its bias
 
 
 @dataclass(frozen=True)
 class Site:
-    """A node that is an affine of one tensor: ``output = affine(data)``."""
+    """Nodes in a row that are an affine of one tensor: ``output = affine(data)``.
 
-    node: ir.Node
+    Attributes:
+        nodes: One BatchNormalization; or Mul, Div, Add and Sub by constants, in order.
+        slot: Through which input the first node reads the data.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    slot: int = 0
 
     @property
     def data(self) -> ir.Value:
-        """What the node reads now: an earlier plan may have taken out the node before it."""
-        return required_input(self.node, 0)
+        """What the first node reads now: an earlier plan may have taken out the node before it."""
+        return required_input(self.nodes[0], self.slot)
 
     @property
     def output(self) -> ir.Value:
-        """What the node writes."""
-        return self.node.outputs[0]
+        """What the last node writes."""
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def op_type(self) -> str:
+        """What it is, for reports."""
+        return " → ".join(node.op_type for node in self.nodes)
+
+    def label(self, facts: Facts) -> str:
+        """How reports name it."""
+        return " → ".join(map(facts.label, self.nodes))
+
+    def split(self) -> tuple[Site, ...]:
+        """Each node as a site of its own: where the whole cannot go, a part of it may."""
+        slots = [self.slot, *(_slot_of(node, before) for before, node in zip(self.nodes, self.nodes[1:], strict=False))]
+        return tuple(Site((node,), slot) for node, slot in zip(self.nodes, slots, strict=True))
 
 
-def find_sites(facts: Facts) -> tuple[list[Site], dict[ir.Node, Kept]]:
-    """Every BatchNormalization, largest tensor first, and those that are no affine (or shall stay), with the reason.
+def has_candidates(model: ir.Model) -> bool:
+    """Whether a look for sites can find anything; it reads no weights and infers no shapes."""
+    return any(
+        node.domain == "" and (node.op_type == "BatchNormalization" or node.op_type in _CONSTANT_OPS)
+        for graph in all_graphs(model)
+        for node in graph
+    )
+
+
+def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
+    """Every affine, and those BatchNormalizations that are none (or shall stay), with the reason.
+
+    Constants come first, since a BatchNormalization may take them in; then BatchNormalizations, largest tensor first.
 
     Raises:
         ModelError: The parameters of a BatchNormalization do not fit each other or its input.
     """
     sites: list[Site] = []
-    kept: dict[ir.Node, Kept] = {}
-    for node in (node for graph in all_graphs(facts.model) for node in graph):
-        if node.op_type != "BatchNormalization" or node.domain != "":
-            continue
+    kept: dict[Site, Kept] = {}
+    nodes = [node for graph in all_graphs(facts.model) for node in graph if node.domain == ""]
+    for node in (node for node in nodes if node.op_type == "BatchNormalization"):
         if refusal := _why_no_site(node, facts):
-            kept[node] = Kept(facts.label(node), node.op_type, *refusal)
+            kept[Site((node,))] = Kept(facts.label(node), node.op_type, *refusal)
         else:
-            sites.append(Site(node))
+            sites.append(Site((node,)))
     sites.sort(key=lambda site: -_size(site.data, facts))
-    return sites, kept
+    return [*_constant_sites(nodes, facts), *sites], kept
 
 
 def read_affine(site: Site, facts: Facts) -> Affine:
     """The affine of a site as it is now (an earlier plan may have moved something into it)."""
-    scale, bias, mean, var = _parameters(site.node, facts).values()
     rank = len(facts.shapes[site.data] or ())
-    return Affine.from_batch_norm(scale, bias, mean, var, epsilon_of(site.node), rank=rank)
+    if site.nodes[0].op_type == "BatchNormalization":
+        scale, bias, mean, var = _parameters(site.nodes[0], facts).values()
+        return Affine.from_batch_norm(scale, bias, mean, var, epsilon_of(site.nodes[0]), rank=rank)
+    total = Affine.identity(rank)
+    for node in site.nodes:
+        operand = find_constant_operand(node, facts.constants.weight)
+        affine = operand.affine(rank) if operand is not None else None
+        if affine is None:
+            raise ValueError(f"{node.op_type} '{facts.label(node)}' is no affine")
+        total = total.then(affine)
+    return total
 
 
 def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
-    """The standard deviation of what the site reads, per channel, as its running variance tells it."""
+    """The standard deviation of what the site reads, per channel, as far as the model tells it.
+
+    A BatchNormalization has its running variance; where the statistics are spelt out, the first of two factors is
+    1/√(var + epsilon); otherwise it is taken to be 1.
+    """
     rank = len(facts.shapes[site.data] or ())
-    var = _parameters(site.node, facts)["var"]
-    return np.sqrt(var + epsilon_of(site.node)).reshape(1, -1, *[1] * (rank - 2))
+    if site.nodes[0].op_type == "BatchNormalization":
+        var = _parameters(site.nodes[0], facts)["var"]
+        return np.sqrt(var + epsilon_of(site.nodes[0])).reshape(1, -1, *[1] * (rank - 2))
+    factors = [node for node in site.nodes if node.op_type in _FACTORS]
+    if len(factors) < 2 or (operand := find_constant_operand(factors[0], facts.constants.weight)) is None:
+        return np.ones((1,) * rank)
+    affine = operand.affine(rank)
+    with np.errstate(all="ignore"):  # a factor of 0 tells nothing: no shift is too large then
+        return np.ones((1,) * rank) if affine is None else np.abs(1 / affine.scale)
+
+
+def _constant_sites(nodes: Iterable[ir.Node], facts: Facts) -> list[Site]:
+    """Constants that are added or multiplied, in rows as long as nobody else reads what is between."""
+    operands = {node: operand for node in nodes if (operand := _constant_site(node, facts))}
+    sites = []
+    taken: set[ir.Node] = set()
+    for node, operand in operands.items():
+        if node in taken:
+            continue
+        row = [node]
+        while (following := _only_reader(row[-1].outputs[0])) in operands and operands[following].data is (
+            row[-1].outputs[0]
+        ):
+            row.append(following)
+        taken.update(row)
+        site = Site(tuple(row), 1 - operand.slot)
+        if len(read_affine(site, facts).axes) <= 1:
+            sites.append(site)
+        else:
+            sites += [part for part in site.split() if len(read_affine(part, facts).axes) <= 1]
+    return sites
+
+
+def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:
+    """The constant operand of a node that is an affine of one tensor; None for any other node."""
+    if node.op_type not in _CONSTANT_OPS or len(node.inputs) != 2 or node in facts.untouchable:
+        return None
+    if facts.opset(node) < BROADCASTS or None in node.inputs:
+        return None
+    operand = find_constant_operand(node, facts.constants.weight)
+    if operand is None or facts.constants.weight(operand.data) is not None:
+        return None  # none, or a constant expression
+    shape = facts.shapes[operand.data]
+    if shape is None or not operand.broadcasts_into(shape):
+        return None
+    affine = operand.affine(len(shape))
+    if affine is None or not affine.is_finite or len(affine.axes) > 1 or _is_bias(operand):
+        return None
+    return operand
+
+
+def _is_bias(operand: ConstantOperand) -> bool:
+    producer = operand.data.producer()
+    is_product = producer is not None and producer.domain == "" and producer.op_type in _PRODUCTS
+    return is_product and operand.node.op_type not in _FACTORS
+
+
+def _only_reader(value: ir.Value) -> ir.Node | None:
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    (use,) = uses
+    producer = value.producer()
+    return use.node if producer is not None and use.node.graph is producer.graph else None
+
+
+def _slot_of(node: ir.Node, before: ir.Node) -> int:
+    return next(slot for slot, value in enumerate(node.inputs) if value is before.outputs[0])
 
 
 def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:
@@ -87,14 +209,32 @@ def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:
     for slot, name in enumerate(_PARAMETERS, start=1):
         value = required_input(node, slot)
         if facts.constants.weight(value) is None:
-            return f"its {name} '{value.name}' is {facts.why_not_constant(value)}", ""
+            return f"its {name} '{value.name}' is {facts.why_not_constant(value)}", _hint_on_statistics(value)
     _check_channels(node, facts)
     data = required_input(node, 0)
     if len(facts.shapes[data] or ()) < 2:
         return f"the number of axes of its input '{data.name}' is not known, or is below 2", ""
-    if not read_affine(Site(node), facts).is_finite:
+    if not read_affine(Site((node,)), facts).is_finite:
         return "a parameter is NaN or infinite, or var + epsilon is not positive", "look at how it was trained"
     return None
+
+
+def _hint_on_statistics(value: ir.Value) -> str:
+    """Whether a parameter is computed from the batch, a few nodes up."""
+    waiting = [value]
+    seen: set[ir.Node] = set()
+    while waiting and len(seen) < _NEAR:
+        node = waiting.pop(0).producer()
+        if node is None or node in seen:
+            continue
+        if node.op_type in ("ReduceMean", "ReduceSum", "GlobalAveragePool"):
+            return "batch statistics: was it made with track_running_stats=False?"
+        seen.add(node)
+        waiting += [operand for operand in node.inputs if operand is not None]
+    return ""
+
+
+_NEAR = 16  # nodes between a batch statistic and the BatchNormalization that reads it
 
 
 def _parameters(node: ir.Node, facts: Facts) -> dict[str, NDArray[np.float64]]:

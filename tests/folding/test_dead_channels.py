@@ -74,16 +74,64 @@ def test_a_dead_channel_goes_through_a_relu_forward_as_what_the_relu_makes_of_it
         assert not result.kept
 
 
-def test_a_dead_channel_is_shared_by_no_branches() -> None:
+SUM = """
+    g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, BN3) => (float[N,3,5] y) {
+        a = Conv (x, w)
+        b = Conv (x, v)
+        OTHER
+        s = Add (a, b)
+        y = BatchNormalization (s, scale, bias, mean, var)
+    }
+"""
+
+
+def test_every_branch_of_a_sum_writes_a_constant_into_a_dead_channel() -> None:
+    model = model_of(SUM.replace("OTHER", ""))
+    set_constant(model, model.graph.initializers["scale"], np.array([1.0, 0.0, 2.0]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def test_a_branch_that_someone_else_reads_keeps_the_channel() -> None:
+    model = model_of(SUM.replace("OTHER", "z = Tanh (a)").replace("y)", "y, float[N,3,5] z)"))
+    set_constant(model, model.graph.initializers["scale"], np.array([1.0, 0.0, 2.0]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert "Tanh 'z'" in result.kept[0].reason
+
+
+def test_a_dead_branch_of_a_sum_cannot_tell_the_others() -> None:
+    """Forward: what the branch wrote is lost, and the sum has one scale for all."""
     model = model_of("""
-        g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, BN3) => (float[N,3,5] y) {
-            a = Conv (x, w)
+        g (float[N,3,5] x, float[3,3,1] v, BN3) => (float[N,3,5] y) {
+            a = BatchNormalization (x, scale, bias, mean, var)
             b = Conv (x, v)
             s = Add (a, b)
-            y = BatchNormalization (s, scale, bias, mean, var)
+            y = Conv (s, v)
         }
     """)
     set_constant(model, model.graph.initializers["scale"], np.array([1.0, 0.0, 2.0]))
     result = bnfold.fold(model)
     oracle.assert_equal(model, result.model)
     assert "a scale of 0 cannot be undone" in result.kept[0].reason
+
+
+def test_a_dead_channel_behind_relu_hands_its_constant_on() -> None:
+    """Relu cannot write a negative constant: the channel becomes 0, and an Add further on gets the constant."""
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, float[3] positive_scale, float[3] bias, float[3] zero_mean,
+           float[3] var) => (float[N,3,5] y) {
+            h = Conv (x, w)
+            r = Relu (h)
+            n = BatchNormalization (r, positive_scale, bias, zero_mean, var)
+            b = Conv (x, v)
+            s = Add (n, b)
+            y = Tanh (s)
+        }
+    """)
+    set_constant(model, model.graph.initializers["positive_scale"], np.array([1.0, 0.0, 2.0]))
+    set_constant(model, model.graph.initializers["bias"], np.array([0.0, -1.5, 0.0]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert result.folded[0].route == "back, constants of dead channels forward"

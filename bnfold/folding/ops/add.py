@@ -1,4 +1,4 @@
-"""Add: of a constant, which is the bias behind a MatMul above all, and of two branches."""
+"""Add and Sub: of a constant, which is the bias behind a MatMul above all, and of two branches."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Choice, Rewrite
-from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
+from bnfold.folding.ops.constant_operand import ConstantOperand, check_growth, find_constant_operand
 from bnfold.folding.ops.sums import answer_sum
 from bnfold.folding.reexpression import Reexpression
 
@@ -30,9 +30,10 @@ class AddRule:
         scale·u + shift → Add(c) → y   ⇒   u → Add(c′) → scale·y
 
     Algebra:
-        behind:      scale·(u + c) + shift = scale·u + c′        c′ = scale·c + shift
-        in front:    scale·u + shift + c   = scale·(u + c′)      c′ = (shift + c)/scale
-        Where the scale in front is 0, y becomes the constant shift + c for its readers.
+        Add, u − c and c − u are sign·u + d with d = c, −c, c:
+        behind:      scale·(sign·u + d) + shift = sign·(scale·u) + d′      d′ = scale·d + shift
+        in front:    sign·(scale·u + shift) + d = scale·(sign·u + d′)      d′ = (sign·shift + d)/scale
+        Where the scale in front is 0, y becomes the constant sign·shift + d for its readers.
 
     Conditions:
         1. The opset is 7 or newer.
@@ -40,10 +41,10 @@ class AddRule:
         3. It does not grow, but to one number a channel: [H, W] times [C, 1, 1] would be C times as large.
 
     Source:
-        https://onnx.ai/onnx/operators/onnx__Add.html
+        https://onnx.ai/onnx/operators/onnx__Add.html, https://onnx.ai/onnx/operators/onnx__Sub.html
     """
 
-    op_types: ClassVar[frozenset[str]] = frozenset({"Add"})
+    op_types: ClassVar[frozenset[str]] = frozenset({"Add", "Sub"})
     data_slots: ClassVar[frozenset[int]] = frozenset({0, 1})
     examples: ClassVar[tuple[str, ...]] = (
         """
@@ -73,47 +74,62 @@ class AddRule:
             y = BatchNormalization (h, scale, bias, mean, var)
         }
         """,
+        """
+        difference (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
+                    float[3] var) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, w2)
+            h = Sub (a, b)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        """
+        from_a_constant (float[N,5] x, float[5,4] w, float[1,4] c, float[4] scale, float[4] bias, float[4] mean,
+                         float[4] var) => (float[N,4] y) {
+            u = MatMul (x, w)
+            h = Sub (c, u)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
         if view.opset(node) < BROADCASTS:  # condition 1
             raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
-        slot = next((slot for slot in (1, 0) if view.find_weight(required_input(node, slot)) is not None), None)
-        if slot is None:
-            return answer_sum(node, view)
-        constant = view.weight(required_input(node, slot), "an operand")
-        data, output = required_input(node, 1 - slot), node.outputs[0]
-        _check_broadcast(constant, data, view)
-        if view.settled(data) is not None:
-            affine = view.read(data)
-            known, new = _in_front(affine, constant)
-            carry = {output: known}
-        else:
-            affine = view.write(output)
-            known, new = _behind(affine, constant)
-            carry = {data: known}
-        if new.size > max(constant.size, affine.scale.size, affine.shift.size):  # condition 3
-            raise Blocked(f"would see its constant grow from {constant.size} to {new.size} numbers")
-        return Answer(carry, lambda: Rewrite(node, {slot: without_leading_ones(new, constant.ndim)}, dtype_slot=slot))
+        operand = find_constant_operand(node, view.find_weight)
+        return answer_sum(node, view) if operand is None else _answer_constant(operand, view)
 
 
-def _check_broadcast(constant: NDArray[np.float64], data: ir.Value, view: View) -> None:
+def _answer_constant(operand: ConstantOperand, view: View) -> Answer:
+    node, data, output = operand.node, operand.data, operand.node.outputs[0]
     shape = view.shape(data)
-    aligned = shape[len(shape) - constant.ndim :] if constant.ndim <= len(shape) else ()
-    fits = constant.ndim <= len(shape) and all(
-        size in (1, dim) for size, dim in zip(constant.shape, aligned, strict=True)
-    )
-    if not fits:  # condition 2
-        raise Blocked(f"broadcasts '{data.name}' to the shape of its constant, {list(constant.shape)}, or may do so")
+    if not operand.broadcasts_into(shape):  # condition 2
+        shape_text = list(operand.array.shape)
+        raise Blocked(f"broadcasts '{data.name}' to the shape of its constant, {shape_text}, or may do so")
+    own = operand.affine(len(shape))
+    if own is None or not own.is_finite:
+        raise Blocked("adds a constant that is not finite")
+    if view.settled(data) is not None:
+        affine = view.read(data)
+        known, new = _in_front(affine, own)
+        carry = {output: known}
+    else:
+        affine = view.write(output)
+        known, new = _behind(affine, own)
+        carry = {data: known}
+    check_growth(new, operand.array, affine)  # condition 3
+    subtracted = node.op_type == "Sub" and operand.slot == 1
+    stored = without_leading_ones(-new if subtracted else new, operand.array.ndim)
+    return Answer(carry, lambda: Rewrite(node, {operand.slot: stored}, dtype_slot=operand.slot))
 
 
-def _behind(write: Affine, constant: NDArray[np.float64]) -> tuple[Reexpression, NDArray[np.float64]]:
+def _behind(write: Affine, own: Affine) -> tuple[Reexpression, NDArray[np.float64]]:
     handed_on = Affine(write.scale, np.zeros_like(write.scale))
-    return Reexpression.from_write(handed_on), write.scale * constant + write.shift
+    return Reexpression.from_write(handed_on), write.scale * own.shift + write.shift
 
 
-def _in_front(read: Affine, constant: NDArray[np.float64]) -> tuple[Reexpression, NDArray[np.float64]]:
-    total = read.shift + constant
+def _in_front(read: Affine, own: Affine) -> tuple[Reexpression, NDArray[np.float64]]:
+    total = own.scale * read.shift + own.shift
     dead = read.scale == 0
     handed_on = Affine(read.scale, np.where(dead, total, 0.0))
-    return Reexpression.from_read(handed_on), np.where(dead, constant, total / np.where(dead, 1.0, read.scale))
+    return Reexpression.from_read(handed_on), np.where(dead, own.shift, total / np.where(dead, 1.0, read.scale))

@@ -1,4 +1,4 @@
-"""Sums of branches: Add of two runtime tensors, Sub, Sum. This is where residual streams meet."""
+"""Sums of branches: Add and Sub of two runtime tensors, Sum, Mean. This is where residual streams meet."""
 
 from __future__ import annotations
 
@@ -33,30 +33,22 @@ class SumRule:
         a + b → scale·y + shift   ⇔   (scale·a + shift) + scale·b → y   ⇔   scale·a + (scale·b + shift) → y
 
     Algebra:
-        With each tensor v = scale·v′ + shift_v:   y′ = ±a′ ± b′   if and only if   shift_y = ±shift_a ± shift_b
+        With each tensor v′ = scale·v + shift_v:   y′ = ±a′ ± b′   if and only if   shift_y = ±shift_a ± shift_b
+        (for Mean of n, 1/n in the place of ±). Where scale is 0 behind it, each branch writes a constant instead.
 
     Conditions:
-        1. The operands are different tensors, with as many axes as the output.
+        1. The operands have as many axes as the output, and none cancels.
         2. Along the axes on which the affine varies no operand is broadcast.
-        3. All tensors have the same scale, and none of it is 0.
+        3. All tensors have the same scale; it is 0 only where the output is to be a constant.
         4. The shifts add up.
 
     Source:
         https://onnx.ai/onnx/operators/onnx__Add.html; He et al. 2016 (https://arxiv.org/abs/1603.05027) for the stream.
     """
 
-    op_types: ClassVar[frozenset[str]] = frozenset({"Sub", "Sum"})
+    op_types: ClassVar[frozenset[str]] = frozenset({"Mean", "Sum"})
     data_slots: ClassVar[frozenset[int]] = frozenset(range(64))
     examples: ClassVar[tuple[str, ...]] = (
-        """
-        difference (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
-                    float[3] var) => (float[N,3,5] y) {
-            a = Conv (x, w)
-            b = Conv (x, w2)
-            h = Sub (a, b)
-            y = BatchNormalization (h, scale, bias, mean, var)
-        }
-        """,
         """
         sum_of_three (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3,3,1] w3, float[3] scale, float[3] bias,
                       float[3] mean, float[3] var) => (float[N,3,5] y) {
@@ -64,6 +56,15 @@ class SumRule:
             b = Conv (x, w2)
             c = Conv (x, w3)
             h = Sum (a, b, c)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        """
+        mean_of_two (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
+                     float[3] var) => (float[N,3,5] y) {
+            a = Conv (x, w)
+            b = Conv (x, w2)
+            h = Mean (a, b)
             y = BatchNormalization (h, scale, bias, mean, var)
         }
         """,
@@ -79,16 +80,16 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
     Raises:
         Blocked: A condition of ``SumRule`` is broken.
     """
-    signs = _signs(node)
-    known = {value: _invertible(view.settled(value)) for value in signs if view.settled(value) is not None}
+    weights = _weights(node)
+    known = {value: _write(known) for value in weights if (known := view.settled(value)) is not None}
     if not known:
         return Answer()
     scale = next(iter(known.values())).scale
-    _check(node, signs, known, view)
-    terms = [sign * known[value].shift for value, sign in signs.items() if value in known]
-    missing: NDArray[np.float64] = np.sum(np.broadcast_arrays(*terms), axis=0)
-    missing = np.where(np.abs(missing) <= _DUST * np.sum(np.abs(np.broadcast_arrays(*terms)), axis=0), 0.0, missing)
-    open_ = [value for value in signs if value not in known]
+    _check(node, weights, known, view)
+    terms = np.broadcast_arrays(*(weights[value] * affine.shift for value, affine in known.items()))
+    missing: NDArray[np.float64] = np.sum(terms, axis=0)
+    missing = np.where(np.abs(missing) <= _DUST * np.sum(np.abs(terms), axis=0), 0.0, missing)
+    open_ = [value for value in weights if value not in known]
     nothing = np.zeros_like(scale)
     if not missing.any():
         return Answer({value: _with(scale, nothing) for value in open_})
@@ -96,7 +97,7 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
         raise Blocked("has shifts that do not add up")  # condition 4
 
     def hand_on(taker: ir.Value) -> Answer:
-        shift = -missing / signs[taker]
+        shift = -missing / weights[taker]
         return Answer({value: _with(scale, shift if value is taker else nothing) for value in open_})
 
     takers = sorted((value for value in open_ if not is_pinned(value)), key=lambda value: _likely_cost(value, node))
@@ -105,28 +106,34 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
     return hand_on(takers[0]) if len(open_) == 1 else Choice(tuple(map(hand_on, takers)))
 
 
-def _signs(node: ir.Node) -> dict[ir.Value, float]:
-    """With which sign each tensor stands in ``0 = operands − output``."""
+def _weights(node: ir.Node) -> dict[ir.Value, float]:
+    """How often each tensor counts in ``0 = operands − output``: twice, if it is added to itself."""
     operands = [required_input(node, slot) for slot in range(len(node.inputs))]
-    if len(set(operands)) < len(operands):  # condition 1
-        raise Blocked("reads one tensor twice")
-    signs = {value: -1.0 if node.op_type == "Sub" and slot == 1 else 1.0 for slot, value in enumerate(operands)}
-    return {**signs, node.outputs[0]: -1.0}
+    weights = dict.fromkeys(operands, 0.0)
+    for slot, value in enumerate(operands):
+        weights[value] += -1.0 if node.op_type == "Sub" and slot == 1 else 1.0
+    if node.op_type == "Mean":
+        weights = {value: weight / len(operands) for value, weight in weights.items()}
+    if not all(weights.values()):  # condition 1
+        raise Blocked("subtracts a tensor from itself")
+    return {**weights, node.outputs[0]: -1.0}
 
 
-def _invertible(known: Reexpression | None) -> Affine:
-    if known is None or known.read is None or known.write is None:  # condition 3
+def _write(known: Reexpression) -> Affine:
+    if known.write is None:  # condition 3
         raise Blocked("shares one scale among its branches, and a scale of 0 cannot be undone in the others")
-    return known.read
+    return known.write
 
 
-def _check(node: ir.Node, signs: dict[ir.Value, float], known: dict[ir.Value, Affine], view: View) -> None:
+def _check(node: ir.Node, weights: dict[ir.Value, float], known: dict[ir.Value, Affine], view: View) -> None:
     scale = next(iter(known.values())).scale
     if any((np.abs(affine.scale - scale) > _CLOSE * np.abs(scale)).any() for affine in known.values()):
         raise Blocked("has branches that would need different scales")  # condition 3
+    if (scale == 0).any() and node.outputs[0] not in known:  # condition 3
+        raise Blocked("shares one scale among its branches, and a scale of 0 cannot be undone in the others")
     axes = frozenset().union(*(affine.axes for affine in known.values()))
     output = view.shape(node.outputs[0])
-    for value in signs:
+    for value in weights:
         shape = view.shape(value)
         if len(shape) != len(output):  # condition 1
             raise Blocked(f"broadcasts '{value.name}', which has {len(shape)} axes")
@@ -135,7 +142,7 @@ def _check(node: ir.Node, signs: dict[ir.Value, float], known: dict[ir.Value, Af
 
 
 def _with(scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Reexpression:
-    return Reexpression.from_read(Affine(scale, shift))
+    return Reexpression.from_write(Affine(scale, shift))
 
 
 def _likely_cost(value: ir.Value, node: ir.Node) -> int:
