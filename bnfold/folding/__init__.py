@@ -1,7 +1,9 @@
 """``fold(model)`` moves every BatchNormalization that can be moved exactly into the weights around it.
 
     sites.py        finds the affines
+    loop.py         in which order they go
     planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
+    merging.py      finds branches of a sum that are one convolution
     rewriting.py    commits a plan
     result.py       the account
 
@@ -19,8 +21,8 @@ import onnx_ir as ir
 from bnfold import modelfile
 from bnfold.errors import ModelError
 from bnfold.folding.facts import Facts
-from bnfold.folding.planning import Plan, find_plan
-from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept
+from bnfold.folding.loop import Loop
+from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept, Merged
 from bnfold.folding.rewriting import Rewriter
 from bnfold.folding.sites import find_sites
 
@@ -28,12 +30,13 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from bnfold.folding.sites import Site
 
-__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "fold"]
+__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "Merged", "fold"]
 
 
-def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) -> FoldResult:
+def fold(
+    model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None
+) -> FoldResult:
     """Fold every BatchNormalization that can be folded exactly.
 
     All algebra is in float64, with one rounding to each weight's stored dtype. Inputs, outputs, opsets, metadata and
@@ -43,6 +46,8 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
         model: A path, or a model, which is left untouched.
         keep: Shell patterns (``*``, ``?``, ``[…]``) of node names, or of names of their outputs; such nodes stay as
             they are, be they BatchNormalizations or the ops that would take one in.
+        merge_branches: Whether branches of a sum that convolve the same tensor become one Conv, as in RepVGG: never,
+            always, or (the default) where there are fewer nodes afterwards.
 
     Returns:
         The new model, where each BatchNormalization went, and why each other one stayed.
@@ -63,77 +68,20 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
     sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
-    folded, blocked = _fold_all(sites, facts, rewriter)
-    kept |= {site: _explain(site, attempts, facts) for site, attempts in blocked.items()}
+    loop = Loop(sites, facts, rewriter, merge_branches=merge_branches)
+    loop.run()
+    folded, kept = loop.folded, {**kept, **loop.kept()}
     return FoldResult(
         model=working,
         folded=tuple(folded[site] for site in sorted(folded, key=lambda site: order[site.nodes[0]])),
         kept=tuple(kept[site] for site in sorted(kept, key=lambda site: order[site.nodes[0]])),
+        merged=tuple(loop.merged),
         flushed_subnormals=rewriter.flushed_subnormals,
         nodes_before=len(order),
         nodes_after=sum(1 for _ in _nodes(working)),
         is_external=bool(sources),
         sources=sources if isinstance(model, ir.Model) else sources | {Path(model).resolve()},
     )
-
-
-def _fold_all(
-    sites: list[Site], facts: Facts, rewriter: Rewriter
-) -> tuple[dict[Site, Folded], dict[Site, tuple[Attempt, ...]]]:
-    """Commit plans until no site has one: first those that add no node, since one of them may make that unnecessary."""
-    folded: dict[Site, Folded] = {}
-    blocked: dict[Site, tuple[Attempt, ...]] = {}
-    waiting = list(sites)
-    new_nodes_allowed = False
-    while waiting:
-        still_waiting = []
-        for site in waiting:
-            plan = find_plan(site, facts, new_nodes_allowed=new_nodes_allowed)
-            if isinstance(plan, Plan):
-                folded[site] = rewriter.commit(plan)
-                blocked.pop(site, None)
-            else:
-                blocked[site] = plan
-                still_waiting.append(site)
-        progress = len(still_waiting) < len(waiting)
-        if not progress:
-            still_waiting = list(_fold_parts(waiting, facts, rewriter, folded, blocked))
-        if new_nodes_allowed and len(still_waiting) == len(waiting):
-            break
-        new_nodes_allowed = not progress
-        waiting = still_waiting
-    return folded, blocked
-
-
-def _fold_parts(
-    waiting: list[Site],
-    facts: Facts,
-    rewriter: Rewriter,
-    folded: dict[Site, Folded],
-    blocked: dict[Site, tuple[Attempt, ...]],
-) -> Iterator[Site]:
-    """Where a row of nodes cannot go as a whole, fold one of them if it can; yield all sites that are left."""
-    for site in waiting:
-        parts = list(site.split()) if len(site.nodes) > 1 else []
-        for part in parts:
-            plan = find_plan(part, facts, new_nodes_allowed=False)
-            if isinstance(plan, Plan):
-                folded[part] = rewriter.commit(plan)
-                blocked.pop(site)
-                yield from (rest for rest in parts if rest is not part)
-                break
-        else:
-            yield site
-
-
-def _explain(site: Site, attempts: tuple[Attempt, ...], facts: Facts) -> Kept:
-    """Each obstacle once, with the route that came closest to it first."""
-    ordered = tuple(sorted(attempts, key=lambda attempt: -attempt.reach))
-    obstacles: dict[tuple[str, str], Attempt] = {}
-    for attempt in ordered:
-        obstacles.setdefault((attempt.node, attempt.reason), attempt)
-    reason = "; ".join(map(str, obstacles.values()))
-    return Kept(site.label(facts), site.op_type, reason, attempts=ordered)
 
 
 def _copy(model: ir.Model) -> ir.Model:

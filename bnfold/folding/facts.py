@@ -41,6 +41,10 @@ class Facts:
         """How a report names a node, whatever has been folded meanwhile."""
         return self._labels.get(node) or label(node)
 
+    def note_heirs(self, nodes: Iterable[ir.Node], what: str) -> None:
+        """Remember what nodes read, and since when."""
+        self.heirs.update(dict.fromkeys(nodes, f" (it reads {what})"))
+
     def stored_dtype(self, node: ir.Node, slot: int, otherwise: int) -> ir.DataType:
         """The dtype in which a constant of a node is stored: that of what stands there, or else of another slot."""
         array = self.constants.array(find_input(node, slot))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bnfold.folding.facts import Facts
     from bnfold.folding.sites import Site
 
-__all__ = ["Plan", "find_plan"]
+__all__ = ["Plan", "find_plan", "leaves_range"]
 
 _MOST_TENSORS = 512  # the largest plan seen on 75 real networks re-expressed 169
 
@@ -85,7 +85,7 @@ def find_plan(site: Site, facts: Facts, *, new_nodes_allowed: bool) -> Plan | tu
     plans: list[Plan] = []
     attempts: list[Attempt] = []
     affine, spread = read_affine(site, facts), read_spread(site, facts)
-    with np.errstate(all="ignore"):  # what overflows is found by _check_range
+    with np.errstate(all="ignore"):  # what overflows is found by leaves_range
         for route, start in _starts(site, affine):
             search = _Search(site, facts, spread, new_nodes_allowed=new_nodes_allowed)
             try:
@@ -266,20 +266,24 @@ class _Search:
             raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new nodes")
         rewrites = {node: answer.rewrite() for node, answer in state.answers.items() if answer.rewrite}
         for node, rewrite in rewrites.items():
-            self._check_range(node, rewrite)
+            if dtype := leaves_range(rewrite, self._facts):
+                raise _Stuck(node, f"would get a constant beyond the range of {dtype.name}")
         moved = sum(not reexpression.is_identity for reexpression in state.settled.values())
         through = tuple(node for node, answer in state.answers.items() if answer.carry and not answer.rewrite)
         return Plan(self._site, route, tuple(rewrites.values()), through, (new_nodes, moved), self._conditioning)
 
-    def _check_range(self, node: ir.Node, rewrite: Rewrite) -> None:
-        """A finite weight must not become infinite when it is rounded: float16 ends at 65504."""
-        arrays = dict(rewrite.constants)
-        if rewrite.bias_behind is not None:
-            arrays[len(node.inputs)] = rewrite.bias_behind
-        for slot, array in arrays.items():
-            dtype = self._facts.stored_dtype(node, slot, rewrite.dtype_slot)
-            rounded, _ = round_once(array, dtype)
-            old = self._facts.constants.weight(find_input(node, slot))
-            was_finite = old is None or bool(np.isfinite(old).all())
-            if was_finite and not np.isfinite(rounded.astype(np.float64)).all():
-                raise _Stuck(node, f"would get a constant beyond the range of {dtype.name}")
+
+def leaves_range(rewrite: Rewrite, facts: Facts) -> ir.DataType | None:
+    """The dtype in which a finite weight would become infinite when it is rounded (float16 ends at 65504), or None."""
+    node = rewrite.node
+    arrays = dict(rewrite.constants)
+    if rewrite.bias_behind is not None:
+        arrays[len(node.inputs)] = rewrite.bias_behind
+    for slot, array in arrays.items():
+        dtype = facts.stored_dtype(node, slot, rewrite.dtype_slot)
+        rounded, _ = round_once(array, dtype)
+        old = facts.constants.weight(find_input(node, slot))
+        was_finite = old is None or bool(np.isfinite(old).all())
+        if was_finite and not np.isfinite(rounded.astype(np.float64)).all():
+            return dtype
+    return None

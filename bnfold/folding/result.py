@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept"]
+__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "Merged"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,21 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """A branch of a sum that went into another.
+
+    Attributes:
+        nodes: The names of the nodes that are gone; none where the branch was the tensor itself.
+        sum: The name of the sum.
+        into: The convolution that took the branch in.
+    """
+
+    nodes: tuple[str, ...]
+    sum: str
+    into: Absorption
+
+
+@dataclass(frozen=True)
 class FoldResult:
     """A folded model and the account of it.
 
@@ -104,6 +119,7 @@ class FoldResult:
         model: The new model; the one that was given is untouched.
         folded: The affines that are gone, in the order of the graph.
         kept: Those that stay, likewise.
+        merged: Branches of sums that are one convolution now.
         flushed_subnormals: How many rewritten weights became subnormal and were set to 0.
         nodes_before: Number of nodes, bodies and functions included.
         nodes_after: The same of the new model.
@@ -114,6 +130,7 @@ class FoldResult:
     model: ir.Model = field(repr=False, metadata={"json": False})
     folded: tuple[Folded, ...]
     kept: tuple[Kept, ...]
+    merged: tuple[Merged, ...]
     flushed_subnormals: int
     nodes_before: int
     nodes_after: int

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from bnfold.folding.answers import Rewrite
     from bnfold.folding.facts import Facts
+    from bnfold.folding.merging import Merge
     from bnfold.folding.planning import Plan
-    from bnfold.folding.sites import Site
 
 __all__ = ["Rewriter"]
 
@@ -53,8 +53,25 @@ class Rewriter:
             tuple(map(self._facts.label, plan.through)),
             plan.conditioning,
         )
-        self._bypass(site)
+        heirs = [use.node for use in site.output.uses()]
+        self._facts.note_heirs(heirs, f"'{site.data.name}' since {site.op_type} '{folded.node}' went")
+        self._bypass(site.nodes, site.data, site.output)
         return folded
+
+    def merge(self, merge: Merge) -> Absorption:
+        """Take one branch of a sum into another: the sum loses an operand, or goes where only one is left."""
+        node = merge.rewrite.node
+        absorbed = self._rewrite(merge.rewrite) or Absorption(self._facts.label(node), node.op_type, ())
+        parent, rest = merge.parent, [v for slot, v in enumerate(merge.parent.inputs) if slot != merge.slot]
+        parent.replace_input_with(merge.slot, merge.data)  # which stays when the branch goes
+        self._remove(merge.nodes, merge.data)
+        if len(rest) == 1 and rest[0] is not None:
+            self._bypass((parent,), rest[0], parent.outputs[0])
+        else:
+            for slot, value in enumerate(rest):
+                parent.replace_input_with(slot, value)
+            parent.resize_inputs(len(rest))
+        return absorbed
 
     def _rewrite(self, rewrite: Rewrite) -> Absorption | None:
         node = rewrite.node
@@ -147,19 +164,17 @@ class Rewriter:
         self._facts.shapes.copy(output, total)
         return bias.name or ""
 
-    def _bypass(self, site: Site) -> None:
-        """Let the readers of the site's output read its input, and take its nodes out."""
-        data, output, graph = site.data, site.output, graph_of(site.nodes[-1])
+    def _bypass(self, nodes: Sequence[ir.Node], data: ir.Value, output: ir.Value) -> None:
+        """Let the readers of ``output`` read ``data``, and take out the nodes in between."""
+        graph = graph_of(nodes[-1])
         if output.is_graph_output() and not self._can_take_name(data, graph):
-            self._become_identity(site)
+            self._become_identity(nodes, data)
             return
-        gone = f"{site.op_type} '{site.label(self._facts)}'"
         for reader, slot in output.uses():
             reader.replace_input_with(slot, data)
-            self._facts.heirs[reader] = f" (it reads '{data.name}' since {gone} went)"
         if output.is_graph_output():
             self._take_over(data, output, graph)
-        self._remove(site.nodes, data)
+        self._remove(nodes, data)
 
     def _remove(self, nodes: Sequence[ir.Node], data: ir.Value) -> None:
         """Take the nodes behind ``data`` out of the graph, and the constants that only they read."""
@@ -175,12 +190,12 @@ class Rewriter:
         pinned = data.is_graph_input() or data.is_graph_output() or data.is_initializer()
         return not pinned and data.graph is graph
 
-    def _become_identity(self, site: Site) -> None:
+    def _become_identity(self, nodes: Sequence[ir.Node], data: ir.Value) -> None:
         """The output must exist under its own name: an Identity copies it there."""
-        data, node = site.data, site.nodes[-1]
+        node = nodes[-1]
         operands = [value for value in node.inputs if value is not data]
         _detach(node)
-        self._remove(site.nodes[:-1], data)
+        self._remove(nodes[:-1], data)
         node.resize_inputs(1)
         node.resize_outputs(1)
         node.replace_input_with(0, data)

@@ -23,14 +23,12 @@ from bnfold.folding.result import Kept
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from bnfold.folding.facts import Facts
 
-__all__ = ["Site", "find_sites", "has_candidates", "read_affine", "read_spread"]
+__all__ = ["Site", "find_constant_sites", "find_sites", "has_candidates", "read_affine", "read_spread"]
 
 _PARAMETERS = ("scale", "bias", "mean", "var")
 
@@ -102,7 +100,33 @@ def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
         else:
             sites.append(Site((node,)))
     sites.sort(key=lambda site: -_size(site.data, facts))
-    return [*_constant_sites(nodes, facts), *sites], kept
+    return [*find_constant_sites(facts), *sites], kept
+
+
+def find_constant_sites(facts: Facts) -> list[Site]:
+    """Constants that are added or multiplied, in rows as long as nobody else reads what is between.
+
+    Folding changes which these are: what stood between two of them may be gone.
+    """
+    nodes = [node for graph in all_graphs(facts.model) for node in graph if node.domain == ""]
+    operands = {node: operand for node in nodes if (operand := _constant_site(node, facts))}
+    sites = []
+    taken: set[ir.Node] = set()
+    for node, operand in operands.items():
+        if node in taken:
+            continue
+        row = [node]
+        while (following := _only_reader(row[-1].outputs[0])) in operands and operands[following].data is (
+            row[-1].outputs[0]
+        ):
+            row.append(following)
+        taken.update(row)
+        site = Site(tuple(row), 1 - operand.slot)
+        if len(read_affine(site, facts).axes) <= 1:
+            sites.append(site)
+        else:
+            sites += [part for part in site.split() if len(read_affine(part, facts).axes) <= 1]
+    return sites
 
 
 def read_affine(site: Site, facts: Facts) -> Affine:
@@ -137,28 +161,6 @@ def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
     affine = operand.affine(rank)
     with np.errstate(all="ignore"):  # a factor of 0 tells nothing: no shift is too large then
         return np.ones((1,) * rank) if affine is None else np.abs(1 / affine.scale)
-
-
-def _constant_sites(nodes: Iterable[ir.Node], facts: Facts) -> list[Site]:
-    """Constants that are added or multiplied, in rows as long as nobody else reads what is between."""
-    operands = {node: operand for node in nodes if (operand := _constant_site(node, facts))}
-    sites = []
-    taken: set[ir.Node] = set()
-    for node, operand in operands.items():
-        if node in taken:
-            continue
-        row = [node]
-        while (following := _only_reader(row[-1].outputs[0])) in operands and operands[following].data is (
-            row[-1].outputs[0]
-        ):
-            row.append(following)
-        taken.update(row)
-        site = Site(tuple(row), 1 - operand.slot)
-        if len(read_affine(site, facts).axes) <= 1:
-            sites.append(site)
-        else:
-            sites += [part for part in site.split() if len(read_affine(part, facts).axes) <= 1]
-    return sites
 
 
 def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:

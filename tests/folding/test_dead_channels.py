@@ -106,7 +106,8 @@ def test_a_dead_branch_of_a_sum_cannot_tell_the_others() -> None:
     model = model_of("""
         g (float[N,3,5] x, float[3,3,1] v, BN3) => (float[N,3,5] y) {
             a = BatchNormalization (x, scale, bias, mean, var)
-            b = Conv (x, v)
+            t = Tanh (x)
+            b = Conv (t, v)
             s = Add (a, b)
             y = Conv (s, v)
         }

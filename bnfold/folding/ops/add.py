@@ -69,7 +69,8 @@ class AddRule:
         residual (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
                   float[3] var) => (float[N,3,5] y) {
             a = Conv (x, w)
-            b = Conv (x, w2)
+            t = Tanh (x)
+            b = Conv (t, w2)
             h = Add (a, b)
             y = BatchNormalization (h, scale, bias, mean, var)
         }
@@ -78,7 +79,8 @@ class AddRule:
         difference (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
                     float[3] var) => (float[N,3,5] y) {
             a = Conv (x, w)
-            b = Conv (x, w2)
+            t = Tanh (x)
+            b = Conv (t, w2)
             h = Sub (a, b)
             y = BatchNormalization (h, scale, bias, mean, var)
         }

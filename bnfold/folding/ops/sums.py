@@ -53,8 +53,10 @@ class SumRule:
         sum_of_three (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3,3,1] w3, float[3] scale, float[3] bias,
                       float[3] mean, float[3] var) => (float[N,3,5] y) {
             a = Conv (x, w)
-            b = Conv (x, w2)
-            c = Conv (x, w3)
+            t = Tanh (x)
+            b = Conv (t, w2)
+            r = Relu (x)
+            c = Conv (r, w3)
             h = Sum (a, b, c)
             y = BatchNormalization (h, scale, bias, mean, var)
         }
@@ -63,7 +65,8 @@ class SumRule:
         mean_of_two (float[N,3,5] x, float[3,3,1] w, float[3,3,1] w2, float[3] scale, float[3] bias, float[3] mean,
                      float[3] var) => (float[N,3,5] y) {
             a = Conv (x, w)
-            b = Conv (x, w2)
+            t = Tanh (x)
+            b = Conv (t, w2)
             h = Mean (a, b)
             y = BatchNormalization (h, scale, bias, mean, var)
         }
