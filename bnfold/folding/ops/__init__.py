@@ -9,6 +9,7 @@ from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
@@ -16,6 +17,7 @@ from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.shape import ShapeRule
+from bnfold.folding.ops.slice import SliceRule
 from bnfold.folding.ops.sums import SumRule
 from bnfold.folding.ops.transpose import TransposeRule
 
@@ -32,6 +34,7 @@ RULES: tuple[Rule, ...] = (
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
+    GatherRule(),
     GemmRule(),
     IdentityRule(),
     MatMulRule(),
@@ -39,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     ReluRule(),
     ReshapeRule(),
     ShapeRule(),
+    SliceRule(),
     SumRule(),
     TransposeRule(),
 )
