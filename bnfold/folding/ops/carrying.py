@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnfold.folding.answers import Answer, Blocked
-from bnfold.folding.nodes import required_input
+from bnfold.folding.nodes import find_input, integers, required_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Move = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-__all__ = ["affines_around", "carry_as_is", "carry_through", "check_free"]
+__all__ = ["affines_around", "carry_as_is", "carry_through", "check_free", "list_of_integers"]
 
 
 def carry_through(node: ir.Node, view: View, forward: Move, back: Move) -> Answer:
@@ -66,3 +66,20 @@ def check_free(affine: Affine, axes: Iterable[int], does: str) -> None:
     """
     if touched := sorted(affine.axes & frozenset(axes)):
         raise Blocked(f"{does} along the axes {touched}, along which the affine varies")
+
+
+def list_of_integers(node: ir.Node, view: View, slot: int, name: str, since: int) -> list[int] | None:
+    """A list such as the axes: an attribute before an opset, and an input since; None when it is absent.
+
+    Raises:
+        Blocked: It is computed at run time.
+    """
+    if view.opset(node) < since:
+        return list(integers(node, name, ())) or None
+    value = find_input(node, slot)
+    if value is None:
+        return None
+    constant = view.constant(value)
+    if constant is None:
+        raise Blocked(f"has {name} that are computed at run time")
+    return [int(number) for number in constant.reshape(-1)]

@@ -13,7 +13,8 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
-from bnfold.folding.nodes import find_input, integer, integers, required_input
+from bnfold.folding.nodes import integer, required_input
+from bnfold.folding.ops.carrying import list_of_integers
 from bnfold.folding.reexpression import Reexpression
 
 if TYPE_CHECKING:
@@ -213,10 +214,12 @@ def _selection_of(node: ir.Node, view: View) -> _Selection:
 
 
 def _of_slice(node: ir.Node, view: View) -> _Selection:
-    starts, ends = _numbers(node, view, 1, "starts"), _numbers(node, view, 2, "ends")
+    starts, ends, axes, steps = (
+        list_of_integers(node, view, slot, name, since=10)
+        for slot, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
+    )
     if starts is None or ends is None:
         raise Blocked("lacks its starts or its ends")
-    axes, steps = _numbers(node, view, 3, "axes"), _numbers(node, view, 4, "steps")
     shape = view.shape(required_input(node, 0))
     picks: dict[int, Pick | None] = {}
     for start, end, axis, step in zip(
@@ -227,19 +230,6 @@ def _of_slice(node: ir.Node, view: View) -> _Selection:
         if (start, step) != (0, 1) or not reaches_end:
             picks[axis % len(shape)] = slice(start, end, step)
     return _Selection(picks)
-
-
-def _numbers(node: ir.Node, view: View, slot: int, name: str) -> list[int] | None:
-    """A list of numbers: an attribute before opset 10, and an input since."""
-    if view.opset(node) < 10:
-        return list(integers(node, name, ())) or None
-    value = find_input(node, slot)
-    if value is None:
-        return None
-    constant = view.constant(value)
-    if constant is None:
-        raise Blocked(f"has {name} that are computed at run time")
-    return [int(number) for number in constant]
 
 
 def _of_gather(node: ir.Node, view: View) -> _Selection:

@@ -23,8 +23,8 @@ class SliceRule:
 
     Algebra:
         Forward, the arrays of the affine are sliced like the data. Back, the data is re-expressed where the slice is,
-        and elsewhere as the other Slices and Gathers of it demand; what nobody demanded stays as it is. Along an axis on
-        which the affine does not vary, all of the data is re-expressed alike.
+        and elsewhere as the other Slices and Gathers of it demand; what nobody demanded stays as it is. Along an axis
+        on which the affine does not vary, all of the data is re-expressed alike.
 
     Conditions:
         1. The starts, ends, axes and steps are constants.
