@@ -9,6 +9,7 @@ from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.expand import ExpandRule
 from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
@@ -34,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
+    ExpandRule(),
     GatherRule(),
     GemmRule(),
     IdentityRule(),
