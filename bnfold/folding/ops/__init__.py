@@ -9,6 +9,7 @@ from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.depth_space import DepthSpaceRule
 from bnfold.folding.ops.expand import ExpandRule
 from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
+    DepthSpaceRule(),
     ExpandRule(),
     GatherRule(),
     GemmRule(),
