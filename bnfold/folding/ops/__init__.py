@@ -15,6 +15,7 @@ from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     GemmRule(),
     IdentityRule(),
     MatMulRule(),
+    PadRule(),
     PoolRule(),
     ReluRule(),
     ReshapeRule(),
