@@ -19,6 +19,7 @@ from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
+from bnfold.folding.ops.resize import ResizeRule
 from bnfold.folding.ops.shape import ShapeRule
 from bnfold.folding.ops.slice import SliceRule
 from bnfold.folding.ops.sums import SumRule
@@ -47,6 +48,7 @@ RULES: tuple[Rule, ...] = (
     PoolRule(),
     ReluRule(),
     ReshapeRule(),
+    ResizeRule(),
     ShapeRule(),
     SliceRule(),
     SumRule(),
