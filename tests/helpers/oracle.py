@@ -67,9 +67,24 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class GridSample(OpRun):
+    """By torch, on two spatial axes: the reference implementation rounds positions to float32."""
+
+    op_domain = ""
+
+    def _run(self, x, grid, align_corners=0, mode="bilinear", padding_mode="zeros"):
+        mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+        image, positions = torch.from_numpy(np.array(x)), torch.from_numpy(np.array(grid, x.dtype))
+        sampled = torch.nn.functional.grid_sample(image, positions, mode, padding_mode, bool(align_corners))
+        return (sampled.numpy(),)
+
+
+OPS = [AveragePool, ConvTranspose, GlobalMaxPool, GridSample, MaxPool]
+
+
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     proto = inline_local_functions(ir.to_proto(model))  # the evaluator does not hand new_ops on to functions
-    return ReferenceEvaluator(proto, new_ops=[AveragePool, ConvTranspose, GlobalMaxPool, MaxPool]).run(None, feeds)
+    return ReferenceEvaluator(proto, new_ops=OPS).run(None, feeds)
 
 
 def feeds_for(model: ir.Model, *, seed: int = 0, symbols: int = 3) -> dict[str, np.ndarray]:

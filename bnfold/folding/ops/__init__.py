@@ -13,6 +13,7 @@ from bnfold.folding.ops.depth_space import DepthSpaceRule
 from bnfold.folding.ops.expand import ExpandRule
 from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
+from bnfold.folding.ops.grid_sample import GridSampleRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
 from bnfold.folding.ops.pad import PadRule
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     ExpandRule(),
     GatherRule(),
     GemmRule(),
+    GridSampleRule(),
     IdentityRule(),
     MatMulRule(),
     PadRule(),
