@@ -18,6 +18,7 @@ from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
 from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
+from bnfold.folding.ops.reduce import ReduceRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.resize import ResizeRule
@@ -48,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     MatMulRule(),
     PadRule(),
     PoolRule(),
+    ReduceRule(),
     ReluRule(),
     ReshapeRule(),
     ResizeRule(),
