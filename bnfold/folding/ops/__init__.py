@@ -24,6 +24,7 @@ from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.resize import ResizeRule
 from bnfold.folding.ops.shape import ShapeRule
 from bnfold.folding.ops.slice import SliceRule
+from bnfold.folding.ops.sort import TopKRule
 from bnfold.folding.ops.sums import SumRule
 from bnfold.folding.ops.transpose import TransposeRule
 
@@ -56,6 +57,7 @@ RULES: tuple[Rule, ...] = (
     ShapeRule(),
     SliceRule(),
     SumRule(),
+    TopKRule(),
     TransposeRule(),
 )
 
