@@ -15,6 +15,7 @@ from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.grid_sample import GridSampleRule
 from bnfold.folding.ops.identity import IdentityRule
+from bnfold.folding.ops.invariant import ComparingRule
 from bnfold.folding.ops.matmul import MatMulRule
 from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
@@ -38,6 +39,7 @@ __all__ = ["RULES", "find_rule"]
 RULES: tuple[Rule, ...] = (
     AddRule(),
     BatchNormalizationRule(),
+    ComparingRule(),
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
