@@ -13,7 +13,18 @@ from bnfold.folding.answers import Blocked
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["find_input", "flag", "graph_of", "integer", "integers", "label", "number", "required_input", "text"]
+__all__ = [
+    "find_input",
+    "flag",
+    "graph_of",
+    "integer",
+    "integers",
+    "label",
+    "number",
+    "numbers",
+    "required_input",
+    "text",
+]
 
 
 def label(node: ir.Node) -> str:
@@ -70,6 +81,12 @@ def number(node: ir.Node, name: str, default: float) -> float:
     """A floating-point attribute."""
     attribute = _attribute(node, name)
     return default if attribute is None else attribute.as_float()
+
+
+def numbers(node: ir.Node, name: str, default: tuple[float, ...]) -> tuple[float, ...]:
+    """An attribute that is a list of floating-point numbers."""
+    attribute = _attribute(node, name)
+    return default if attribute is None else tuple(attribute.as_floats())
 
 
 def text(node: ir.Node, name: str, default: str) -> str:

@@ -52,6 +52,13 @@ class Reexpression:
             write=self.write.map(function) if self.write else None,
         )
 
+    def map_affine(self, function: Callable[[Affine], Affine]) -> Reexpression:
+        """The re-expression of a tensor on which both maps are other ones: ``function`` keeps them inverse."""
+        return Reexpression(
+            read=function(self.read) if self.read else None,
+            write=function(self.write) if self.write else None,
+        )
+
     def agrees(self, other: Reexpression) -> bool:
         """Whether both say the same."""
         if self.read and other.read:

@@ -54,6 +54,7 @@ class Builder:
         ]
         steps += [self.transposed_conv] if len(sizes) > 1 else []
         steps += [self.sum, self.sum, self.concat] + ([self.pool] if len(sizes) > 1 else [])
+        steps += [self.move, self.move, self.move]
         self.choice(steps)(value, sizes)
 
     def batch_norm(self, value: ir.Value, sizes: list[int]) -> None:
@@ -165,6 +166,107 @@ class Builder:
         kind, extra = self.choice([("MaxPool", {}), ("AveragePool", {}), ("AveragePool", {"count_include_pad": 1})])
         self.op(kind, [value], result, kernel_shape=kernel, pads=[pad] * 2 * len(kernel), **extra)
 
+    def move(self, value: ir.Value, sizes: list[int]) -> None:
+        """An op that selects, moves, pads, resizes or reduces, often between weights and an affine."""
+        around = self.choice([(), (self.conv_like, self.batch_norm), (self.batch_norm, self.conv_like)])
+        if around:
+            around[0](value, sizes)
+            value, sizes = self.tensors[-1]
+        moves = [self.select, self.select, self.reduce, self.reduce, self.top, self.compare]
+        moves += [self.repeat, self.pad, self.pad, self.resize] if np.prod(sizes) <= 64 else []
+        moves += [self.blocks, self.sample] if np.prod(sizes) <= 64 and len(sizes) == 3 else []
+        self.choice(moves)(value, sizes)
+        if around and self.tensors[-1][0] is not value:
+            around[1](*self.tensors[-1])
+
+    def select(self, value: ir.Value, sizes: list[int]) -> None:
+        """Now and then all of the axis, in two parts that are put together again the other way round."""
+        axis = int(self.rng.integers(len(sizes)))
+        size = sizes[axis]
+        kind = self.rng.integers(4)
+        if kind == 0 and size > 1:
+            parts = []
+            for start, end in ((1, size), (0, 1)):
+                inputs = [value, self.integers(start), self.integers(end), self.integers(axis + 1)]
+                self.op("Slice", inputs, _with(sizes, axis, end - start))
+                parts.append(self.tensors[-1][0])
+                if self.rng.random() < 0.3:
+                    self.batch_norm(*self.tensors[-1])
+                    parts[-1] = self.tensors[-1][0]
+            self.op("Concat", parts, sizes, axis=axis + 1)
+        elif kind == 1:
+            start, step = int(self.rng.integers(size)), self.choice([1, 2, -1])
+            count = len(range(size)[start::step])
+            end = 2**63 - 1 if step > 0 else -(2**63) + 1
+            inputs = [value, *map(self.integers, (start, end, axis - len(sizes), step))]
+            self.op("Slice", inputs, _with(sizes, axis, count))
+        elif kind == 2 and len(sizes) > 1:
+            index = self.constant(np.array(self.rng.integers(-size, size)))
+            self.op("Gather", [value, index], _without(sizes, axis), axis=axis + 1)
+        else:
+            count = int(self.rng.integers(1, size + 2))
+            indices = self.rng.permutation(np.arange(2 * size) % size)[:count] - self.rng.choice([0, size], count)
+            self.op("Gather", [value, self.integers(*indices)], _with(sizes, axis, count), axis=axis + 1)
+
+    def repeat(self, value: ir.Value, sizes: list[int]) -> None:
+        axis = int(self.rng.integers(len(sizes)))
+        if sizes[axis] == 1 and self.rng.random() < 0.7:
+            self.op("Expand", [value, self.integers(2, *[1] * (len(sizes) - axis - 1))], _with(sizes, axis, 2))
+        else:
+            repeats = [2 if a == axis else 1 for a in range(len(sizes))]
+            self.op("Tile", [value, self.integers(1, *repeats)], _with(sizes, axis, 2 * sizes[axis]))
+
+    def pad(self, value: ir.Value, sizes: list[int]) -> None:
+        axis = int(self.rng.integers(len(sizes)))
+        mode = self.choice(["constant", "constant", "reflect", "edge", "wrap"])
+        before, after = (int(width) for width in self.rng.integers(0, 2, 2))
+        before = -1 if sizes[axis] > 2 and self.rng.random() < 0.2 else before
+        if sizes[axis] < 2 and mode == "reflect":
+            return
+        fill = [[], [self.constant(np.array(self.choice([0.0, 0.0, 1.5])))]][self.rng.integers(2)]
+        inputs = [value, self.integers(before, after), *(fill or [None]), self.integers(axis + 1)]
+        self.op("Pad", inputs, _with(sizes, axis, sizes[axis] + before + after), mode=mode)
+
+    def resize(self, value: ir.Value, sizes: list[int]) -> None:
+        axis = int(self.rng.integers(1, max(len(sizes), 2))) % len(sizes)
+        scales = self.constant(np.array([2.0 if a == axis else 1.0 for a in range(-1, len(sizes))], np.float32))
+        mode = self.choice(["nearest", "linear", "cubic"])
+        where = self.choice(["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
+        result = _with(sizes, axis, 2 * sizes[axis])
+        self.op("Resize", [value, None, scales], result, mode=mode, coordinate_transformation_mode=where)
+
+    def blocks(self, value: ir.Value, sizes: list[int]) -> None:
+        channels, height, width = sizes
+        if channels % 4 == 0:
+            mode = self.choice(["DCR", "CRD"])
+            self.op("DepthToSpace", [value], [channels // 4, 2 * height, 2 * width], blocksize=2, mode=mode)
+        elif height % 2 == width % 2 == 0:
+            self.op("SpaceToDepth", [value], [4 * channels, height // 2, width // 2], blocksize=2)
+
+    def sample(self, value: ir.Value, sizes: list[int]) -> None:
+        grid = self.constant(self.rng.uniform(-1.3, 1.3, (3, 2, 2, 2)))
+        mode, padding = self.choice(["linear", "nearest"]), self.choice(["zeros", "border", "reflection"])
+        self.op("GridSample", [value, grid], [sizes[0], 2, 2], mode=mode, padding_mode=padding)
+
+    def reduce(self, value: ir.Value, sizes: list[int]) -> None:
+        axis = int(self.rng.integers(len(sizes)))
+        keeps = int(len(sizes) == 1 or self.rng.integers(2))
+        kind = self.choice(["Mean", "Mean", "Sum", "Max", "Min", "L1", "L2"])
+        result = _with(sizes, axis, 1) if keeps else _without(sizes, axis)
+        self.op(f"Reduce{kind}", [value, self.integers(axis + 1)], result, keepdims=keeps)
+
+    def top(self, value: ir.Value, sizes: list[int]) -> None:
+        axis = int(self.rng.integers(len(sizes)))
+        count = int(self.rng.integers(1, sizes[axis] + 1))
+        self.op("TopK", [value, self.integers(count)], _with(sizes, axis, count), axis=axis + 1)
+        node = self.graph[-1]
+        node.resize_outputs(2)
+        node.outputs[1].name = f"{node.outputs[0].name}.indices"
+
+    def compare(self, value: ir.Value, sizes: list[int]) -> None:
+        axis = int(self.rng.integers(len(sizes)))
+        self.op("Softmax", [value], sizes, axis=axis + 1)
+
     def finish(self) -> ir.Model:
         """Every tensor without a reader is an output, and now and then another one."""
         for value, sizes in self.tensors[1:]:
@@ -176,6 +278,10 @@ class Builder:
 
 def _without(sizes: list[int], axis: int) -> list[int]:
     return [*sizes[:axis], *sizes[axis + 1 :]]
+
+
+def _with(sizes: list[int], axis: int, size: int) -> list[int]:
+    return [*sizes[:axis], size, *sizes[axis + 1 :]]
 
 
 def random_model(seed: int, steps: int) -> ir.Model:
@@ -213,3 +319,4 @@ def test_the_random_graphs_reach_every_rule_and_every_route() -> None:
     assert absorbers >= {"Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul"}
     assert carriers >= {"Dropout", "Flatten", "Identity", "Relu", "Reshape", "Transpose", "Unsqueeze"}
     assert carriers >= {"AveragePool", "Concat", "GlobalAveragePool", "MaxPool", "Sub", "Sum"}
+    assert carriers >= {"Gather", "Pad", "ReduceMean", "ReduceSum", "Resize", "Slice", "Tile", "TopK"}

@@ -67,9 +67,44 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class GridSample(OpRun):
+    """By torch, on two spatial axes: the reference implementation rounds positions to float32."""
+
+    op_domain = ""
+
+    def _run(self, x, grid, align_corners=0, mode="bilinear", padding_mode="zeros"):
+        mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+        image, positions = torch.from_numpy(np.array(x)), torch.from_numpy(np.array(grid, x.dtype))
+        sampled = torch.nn.functional.grid_sample(image, positions, mode, padding_mode, bool(align_corners))
+        return (sampled.numpy(),)
+
+
+class Pad(OpRun):
+    """The reference implementation raises for negative pads; their cells are cut off first."""
+
+    op_domain = ""
+
+    def _run(self, data, pads=None, constant_value=None, axes=None, **attributes):
+        """Before opset 11 pads and the value are attributes, of which opset 1 calls the pads otherwise."""
+        pads = attributes.get("paddings") or attributes.get("pads") if pads is None else pads
+        axes = range(data.ndim) if axes is None else axes
+        cut, widths = [slice(None)] * data.ndim, [(0, 0)] * data.ndim
+        for axis, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+            cut[axis] = slice(max(-begin, 0), data.shape[axis] - max(-end, 0))
+            widths[axis] = (max(begin, 0), max(end, 0))
+        mode = attributes.get("mode") or "constant"
+        fill = attributes.get("value") if constant_value is None else np.asarray(constant_value).item()
+        return (
+            np.pad(data[tuple(cut)], widths, mode, **({"constant_values": fill or 0} if mode == "constant" else {})),
+        )
+
+
+OPS = [AveragePool, ConvTranspose, GlobalMaxPool, GridSample, MaxPool, Pad]
+
+
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     proto = inline_local_functions(ir.to_proto(model))  # the evaluator does not hand new_ops on to functions
-    return ReferenceEvaluator(proto, new_ops=[AveragePool, ConvTranspose, GlobalMaxPool, MaxPool]).run(None, feeds)
+    return ReferenceEvaluator(proto, new_ops=OPS).run(None, feeds)
 
 
 def feeds_for(model: ir.Model, *, seed: int = 0, symbols: int = 3) -> dict[str, np.ndarray]:

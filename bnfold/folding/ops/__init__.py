@@ -9,13 +9,23 @@ from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.depth_space import DepthSpaceRule
+from bnfold.folding.ops.expand import ExpandRule
+from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
+from bnfold.folding.ops.grid_sample import GridSampleRule
 from bnfold.folding.ops.identity import IdentityRule
+from bnfold.folding.ops.invariant import ComparingRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
+from bnfold.folding.ops.reduce import ReduceRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
+from bnfold.folding.ops.resize import ResizeRule
 from bnfold.folding.ops.shape import ShapeRule
+from bnfold.folding.ops.slice import SliceRule
+from bnfold.folding.ops.sort import TopKRule
 from bnfold.folding.ops.sums import SumRule
 from bnfold.folding.ops.transpose import TransposeRule
 
@@ -29,17 +39,27 @@ __all__ = ["RULES", "find_rule"]
 RULES: tuple[Rule, ...] = (
     AddRule(),
     BatchNormalizationRule(),
+    ComparingRule(),
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
+    DepthSpaceRule(),
+    ExpandRule(),
+    GatherRule(),
     GemmRule(),
+    GridSampleRule(),
     IdentityRule(),
     MatMulRule(),
+    PadRule(),
     PoolRule(),
+    ReduceRule(),
     ReluRule(),
     ReshapeRule(),
+    ResizeRule(),
     ShapeRule(),
+    SliceRule(),
     SumRule(),
+    TopKRule(),
     TransposeRule(),
 )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bnfold.folding.answers import Answer, Blocked
 from bnfold.folding.nodes import find_input, flag
-from bnfold.folding.ops.carrying import carry_through
+from bnfold.folding.ops.carrying import carry_as_is
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -50,7 +50,7 @@ class IdentityRule:
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
         if node.op_type == "Dropout" and not _at_inference(node, view):  # condition 1
             raise Blocked("is in training mode, or may be")
-        return carry_through(node, view, lambda array: array, lambda array: array)
+        return carry_as_is(node, view)
 
 
 def _at_inference(node: ir.Node, view: View) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from bnfold.folding.answers import Answer, Blocked
-from bnfold.folding.nodes import flag, integers, required_input, text
-from bnfold.folding.ops.carrying import carry_through
+from bnfold.folding.nodes import flag, integers, text
+from bnfold.folding.ops.carrying import affines_around, carry_as_is, check_free
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -61,17 +61,13 @@ class PoolRule:
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
-        for value in (required_input(node, 0), node.outputs[0]):
-            known = view.settled(value)
-            for affine in (known.read, known.write) if known is not None else ():
-                if affine is not None:
-                    _check(node, affine)
-        return carry_through(node, view, lambda array: array, lambda array: array)
+        for affine in affines_around(node, view):
+            _check(node, affine)
+        return carry_as_is(node, view)
 
 
 def _check(node: ir.Node, affine: Affine) -> None:
-    if affine.axes - {0, 1}:  # condition 1
-        raise Blocked(f"pools along the axes {sorted(affine.axes - {0, 1})}, along which the affine varies")
+    check_free(affine, range(2, affine.rank), "pools")  # condition 1
     if node.op_type in _MAXIMA:
         if (affine.scale < 0).any():  # condition 2
             raise Blocked("picks the largest: carries no negative scale")

@@ -142,7 +142,7 @@ def test_listed_initializers_are_constants_before_ir_version_4(text, rule) -> No
 @every_example
 def test_a_value_that_is_also_a_graph_output_keeps_its_content(text, rule) -> None:
     """Each inner tensor in turn: what is folded must not change it."""
-    names = [value.name for node in example(text).graph for value in node.outputs]
+    names = [value.name for node in example(text).graph for value in node.outputs if node.op_type != "Constant"]
     for name in names:
         model = example(text)
         value = next(value for node in model.graph for value in node.outputs if value.name == name)
