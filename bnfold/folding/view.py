@@ -80,6 +80,10 @@ class View:
             raise Blocked(f"touches '{value.name}', whose number of axes is not known")
         return shape
 
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of the tensor, or None when it is not known."""
+        return self._facts.shapes.dtype(value)
+
     def weight(self, value: ir.Value | None, what: str) -> NDArray[np.float64]:
         """A constant in float64.
 

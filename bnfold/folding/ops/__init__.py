@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.folding.ops.absolute import AbsoluteRule
 from bnfold.folding.ops.add import AddRule
 from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
@@ -11,7 +12,9 @@ from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
+from bnfold.folding.ops.leaky_relu import LeakyReluRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.negation import NegationRule
 from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "find_rule"]
 
 RULES: tuple[Rule, ...] = (
+    AbsoluteRule(),
     AddRule(),
     BatchNormalizationRule(),
     ConcatRule(),
@@ -34,7 +38,9 @@ RULES: tuple[Rule, ...] = (
     ConvTransposeRule(),
     GemmRule(),
     IdentityRule(),
+    LeakyReluRule(),
     MatMulRule(),
+    NegationRule(),
     PoolRule(),
     ReluRule(),
     ReshapeRule(),
