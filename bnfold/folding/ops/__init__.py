@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 from bnfold.folding.ops.absolute import AbsoluteRule
 from bnfold.folding.ops.add import AddRule
 from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
+from bnfold.folding.ops.cast import CastRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.gemm import GemmRule
+from bnfold.folding.ops.hard_sigmoid import HardSigmoidRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.leaky_relu import LeakyReluRule
 from bnfold.folding.ops.matmul import MatMulRule
 from bnfold.folding.ops.negation import NegationRule
+from bnfold.folding.ops.nonlinear import NonlinearRule
 from bnfold.folding.ops.pool import PoolRule
+from bnfold.folding.ops.prelu import PReluRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.shape import ShapeRule
@@ -33,14 +37,18 @@ RULES: tuple[Rule, ...] = (
     AbsoluteRule(),
     AddRule(),
     BatchNormalizationRule(),
+    CastRule(),
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
     GemmRule(),
+    HardSigmoidRule(),
     IdentityRule(),
     LeakyReluRule(),
     MatMulRule(),
     NegationRule(),
+    NonlinearRule(),
+    PReluRule(),
     PoolRule(),
     ReluRule(),
     ReshapeRule(),
