@@ -8,6 +8,7 @@ from bnfold.folding.ops.absolute import AbsoluteRule
 from bnfold.folding.ops.add import AddRule
 from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.cast import CastRule
+from bnfold.folding.ops.clip import ClipRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     AddRule(),
     BatchNormalizationRule(),
     CastRule(),
+    ClipRule(),
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
