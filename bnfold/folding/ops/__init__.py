@@ -26,6 +26,7 @@ from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.shape import ShapeRule
 from bnfold.folding.ops.sums import SumRule
 from bnfold.folding.ops.transpose import TransposeRule
+from bnfold.folding.ops.where import WhereRule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     ShapeRule(),
     SumRule(),
     TransposeRule(),
+    WhereRule(),
 )
 
 _BY_OP_TYPE = {op_type: rule for rule in RULES for op_type in rule.op_types}
