@@ -12,7 +12,7 @@ from tests.helpers.models import affines, constant, model_of, set_constant
 
 # name: (what makes the model, part of the reason)
 BROKEN = {
-    "sum_with_a_branch_that_has_no_rule": (
+    "sum_with_a_branch_that_is_not_linear": (
         """
         g (float[N,2,5] x, float[2,2,1] w, BN2) => (float[N,2,5] y) {
             a = Conv (x, w)
@@ -21,7 +21,7 @@ BROKEN = {
             y = BatchNormalization (s, scale, bias, mean, var)
         }
         """,
-        "Tanh 'b' is an op that bnfold knows no rule for",
+        "Tanh 'b' is not linear",
     ),
     "add_that_broadcasts_the_data": (
         """
@@ -366,13 +366,13 @@ BROKEN = {
     ),
     "an_op_without_a_rule": (
         """
-        g (float[N,2,5] x, BN2) => (float[N,2,5] y) {
+        g (float[N,2,5] x, BN2) => (int64[3,K] y) {
             t = Tanh (x)
             n = BatchNormalization (t, scale, bias, mean, var)
-            y = Sigmoid (n)
+            y = NonZero (n)
         }
         """,
-        "Sigmoid 'y' is an op that bnfold knows no rule for",
+        "NonZero 'y' is an op that bnfold knows no rule for",
     ),
     "a_second_reader_that_needs_the_old_content": (
         """

@@ -75,7 +75,7 @@ def test_says_which_routes_were_tried_and_who_blocked_them() -> None:
         ("forward", "y", "Conv"),
         ("shift back, scale forward", "h", "Tanh"),
     ]
-    assert "knows no rule" in kept.reason
+    assert "is not linear: carries neither scale nor shift" in kept.reason
     assert "pads with zeros (pads = [1, 1])" in kept.reason
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.folding.ops.absolute import AbsoluteRule
 from bnfold.folding.ops.add import AddRule
 from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
+from bnfold.folding.ops.cast import CastRule
+from bnfold.folding.ops.clip import ClipRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
@@ -14,11 +17,16 @@ from bnfold.folding.ops.expand import ExpandRule
 from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.grid_sample import GridSampleRule
+from bnfold.folding.ops.hard_sigmoid import HardSigmoidRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.invariant import ComparingRule
+from bnfold.folding.ops.leaky_relu import LeakyReluRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.negation import NegationRule
+from bnfold.folding.ops.nonlinear import NonlinearRule
 from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
+from bnfold.folding.ops.prelu import PReluRule
 from bnfold.folding.ops.reduce import ReduceRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
@@ -28,6 +36,7 @@ from bnfold.folding.ops.slice import SliceRule
 from bnfold.folding.ops.sort import TopKRule
 from bnfold.folding.ops.sums import SumRule
 from bnfold.folding.ops.transpose import TransposeRule
+from bnfold.folding.ops.where import WhereRule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,8 +46,11 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "find_rule"]
 
 RULES: tuple[Rule, ...] = (
+    AbsoluteRule(),
     AddRule(),
     BatchNormalizationRule(),
+    CastRule(),
+    ClipRule(),
     ComparingRule(),
     ConcatRule(),
     ConvRule(),
@@ -48,8 +60,13 @@ RULES: tuple[Rule, ...] = (
     GatherRule(),
     GemmRule(),
     GridSampleRule(),
+    HardSigmoidRule(),
     IdentityRule(),
+    LeakyReluRule(),
     MatMulRule(),
+    NegationRule(),
+    NonlinearRule(),
+    PReluRule(),
     PadRule(),
     PoolRule(),
     ReduceRule(),
@@ -61,6 +78,7 @@ RULES: tuple[Rule, ...] = (
     SumRule(),
     TopKRule(),
     TransposeRule(),
+    WhereRule(),
 )
 
 _BY_OP_TYPE = {op_type: rule for rule in RULES for op_type in rule.op_types}

@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bnfold.affine import Affine
-from bnfold.folding.answers import Answer, Blocked
-from bnfold.folding.nodes import required_input
-from bnfold.folding.reexpression import Reexpression
+from bnfold.folding.answers import Blocked
+from bnfold.folding.ops.elementwise import (
+    answer_elementwise,
+    check_no_negative_scale,
+    check_no_shift,
+    is_dead,
+    with_constants,
+)
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from bnfold.affine import Affine
+    from bnfold.folding.answers import Answer
     from bnfold.folding.view import View
 
 __all__ = ["ReluRule"]
@@ -54,32 +60,21 @@ class ReluRule:
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
-        data, output = required_input(node, 0), node.outputs[0]
-        if (known := view.settled(data)) is not None:
-            return Answer({output: _forward(known, view.read(data))})
-        if (known := view.settled(output)) is not None:
-            return Answer({data: _back(known, view.write(output))})
-        return Answer()
+        return answer_elementwise(node, view, _forward, _back)
 
 
-def _forward(known: Reexpression, read: Affine) -> Reexpression:
+def _forward(read: Affine) -> Affine:
     _check(read)
-    return known if known.write is not None else Reexpression.from_read(Affine(read.scale, np.maximum(read.shift, 0)))
+    return with_constants(read, read.scale, np.maximum(read.shift, 0))
 
 
-def _back(known: Reexpression, write: Affine) -> Reexpression:
+def _back(write: Affine) -> Affine:
     _check(write)
-    if known.read is None and (write.shift < 0).any():  # condition 3
+    if (is_dead(write) & (write.shift < 0)).any():  # condition 3
         raise Blocked("never writes the negative constant that is wanted of a channel with scale 0")
-    return known
+    return write
 
 
 def _check(affine: Affine) -> None:
-    if (affine.scale < 0).any():  # condition 1
-        negative = np.flatnonzero(affine.scale < 0)
-        raise Blocked(
-            f"carries no negative scale: channel {negative[0]} is negative "
-            f"({negative.size} of {affine.scale.size} channels)"
-        )
-    if ((affine.shift != 0) & (affine.scale != 0)).any():  # condition 2
-        raise Blocked("carries no shift")
+    check_no_negative_scale(affine)  # condition 1
+    check_no_shift(affine)  # condition 2
