@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bnfold.folding.ops.add import AddRule
 from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
+from bnfold.folding.ops.control_flow import IfRule, LoopRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.gemm import GemmRule
@@ -34,6 +35,8 @@ RULES: tuple[Rule, ...] = (
     ConvTransposeRule(),
     GemmRule(),
     IdentityRule(),
+    IfRule(),
+    LoopRule(),
     MatMulRule(),
     PoolRule(),
     ReluRule(),
