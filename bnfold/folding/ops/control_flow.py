@@ -80,7 +80,9 @@ class IfRule:
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
         branches = [body_of(node, name).outputs for name in ("then_branch", "else_branch")]
-        rows = list(zip(node.outputs, *branches, strict=False))
+        if len({len(outputs) for outputs in (node.outputs, *branches)}) > 1:
+            raise Blocked("has branches that do not write as many tensors as it does")
+        rows = list(zip(node.outputs, *branches, strict=True))
         ties = [(left, right, _unmoved, _unmoved) for row in rows for left, right in pairwise(row)]
         answer = _spread(ties, view)
         for _, *written in rows:
@@ -102,7 +104,7 @@ class LoopRule:
 
     Conditions:
         1. The affine does not vary along the axis of the iterations.
-        2. The tensor is none that the next iteration reads. (The planner asks no body about such a tensor.)
+        2. The tensor is none that the next iteration reads. (Inside, such a tensor is pinned.)
         3. A Scan is of opset 9 or newer: before, its tensors had a batch axis of their own.
 
     Source:
@@ -149,7 +151,11 @@ class LoopRule:
             raise Blocked("is of opset 8, where its tensors have a batch axis of their own")
         first = first_stacked_output(node)
         written = body_of(node, "body").outputs[first:]
-        stacked = node.outputs[first - 1 if node.op_type == "Loop" else first :]  # the condition stays inside
+        carried = first - 1 if node.op_type == "Loop" else first  # the condition stays inside
+        for value in node.outputs[:carried]:
+            if (known := view.settled(value)) is not None and not known.is_identity:  # condition 2
+                raise Blocked(f"carries what becomes '{value.name}' from one iteration to the next")
+        stacked = node.outputs[carried:]
         axes = integers(node, "scan_output_axes", ()) or (0,) * len(written)
         ties = [(u, y, *_stacking(axis)) for u, y, axis in zip(written, stacked, axes, strict=False)]
         return _spread(ties, view)
