@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from bnfold.errors import BnfoldError
+from bnfold.folding.answers import Blocked
 from bnfold.folding.constants import Constants
-from bnfold.folding.nodes import find_input, label, required_input
+from bnfold.folding.nodes import bodies_of, find_input, first_stacked_output, label, required_input
 from bnfold.folding.shapes import Shapes
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Facts", "is_pinned"]
+__all__ = ["Facts"]
 
 
 class Facts:
@@ -32,6 +33,8 @@ class Facts:
         self.untouchable = _matching(model, keep)
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
         self.heirs: dict[ir.Node, str] = {}
+        self._owners = {body: node for graph in all_graphs(model) for node in graph for body in bodies_of(node)}
+        self._functions = {function.graph: function for function in model.functions.values()}
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""
@@ -65,19 +68,46 @@ class Facts:
             return "a graph input, which the caller may replace"
         return "a graph input" if value.is_graph_input() else "computed at run time"
 
+    def owner(self, value: ir.Value) -> ir.Node | None:
+        """The If, Loop or Scan that hands on a tensor as an output of its body; None for every other tensor."""
+        return self._owners.get(value.graph) if value.is_graph_output() and value.graph is not None else None
 
-def is_pinned(value: ir.Value) -> str | None:
-    """Why a tensor may never be re-expressed: what else it is, or None.
+    def why_pinned(self, value: ir.Value) -> str | None:
+        """Why a tensor may never be re-expressed: what else it is, or None.
 
-    Outputs and inputs of a body or of a function are pinned like those of the model.
-    """
-    if value.is_graph_output():
-        return "a graph output"
-    if value.is_initializer():
-        return "a constant"
-    if value.is_graph_input():
-        return "a graph input"
-    return None
+        An output of a body may be: the node whose body it is has the last word.
+        """
+        if value.is_initializer():
+            return "a constant"
+        if value.is_graph_input():
+            return self._which_input(value)
+        if not value.is_graph_output() or value.graph is None:
+            return None
+        if value.graph in self._functions:
+            return f"an output of the function '{self._functions[value.graph].name}'"
+        node = self.owner(value)
+        if node is None:
+            return "a graph output"
+        return "carried from one iteration to the next" if self._is_carried(value, node) else None
+
+    def _which_input(self, value: ir.Value) -> str:
+        if value.graph is None or value.graph is self.model.graph:
+            return "a graph input"
+        if value.graph in self._functions:
+            return f"an input of the function '{self._functions[value.graph].name}'"
+        node = self._owners[value.graph]
+        return f"an input of the body of {node.op_type} '{self.label(node)}'"
+
+    def _is_carried(self, value: ir.Value, node: ir.Node) -> bool:
+        """Whether the next iteration reads an output of a body; also where that cannot be told."""
+        if node.op_type not in ("Loop", "Scan"):
+            return False
+        (body,) = bodies_of(node)
+        try:
+            first = first_stacked_output(node)
+        except Blocked:
+            return True
+        return any(output is value for output in body.outputs[:first])
 
 
 def _opsets(model: ir.Model) -> Iterator[tuple[ir.Graph, int]]:

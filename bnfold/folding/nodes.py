@@ -6,15 +6,15 @@ a value: whoever asks for it blocks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import onnx_ir as ir
 
 from bnfold.folding.answers import Blocked
 
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
 __all__ = [
+    "bodies_of",
+    "body_of",
     "find_input",
+    "first_stacked_output",
     "flag",
     "graph_of",
     "integer",
@@ -41,6 +41,39 @@ def graph_of(node: ir.Node) -> ir.Graph:
     if node.graph is None:
         raise ValueError(f"{node.op_type} '{label(node)}' is in no graph")
     return node.graph
+
+
+def bodies_of(node: ir.Node) -> list[ir.Graph]:
+    """The graphs that an If, a Loop or a Scan runs."""
+    bodies: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.is_ref():
+            continue
+        if attribute.type is ir.AttributeType.GRAPH:
+            bodies.append(attribute.as_graph())
+        elif attribute.type is ir.AttributeType.GRAPHS:
+            bodies += attribute.as_graphs()
+    return bodies
+
+
+def body_of(node: ir.Node, name: str) -> ir.Graph:
+    """One of these graphs.
+
+    Raises:
+        Blocked: It is absent all the same.
+    """
+    attribute = _attribute(node, name)
+    if attribute is None:
+        raise Blocked(f"lacks its attribute {name}")
+    return attribute.as_graph()
+
+
+def first_stacked_output(node: ir.Node) -> int:
+    """Which output of the body of a Loop or Scan is the first that is collected, not carried to the next iteration."""
+    body = body_of(node, "body")
+    if node.op_type == "Loop":
+        return len(body.inputs) - 1  # the number and the condition come in, the condition goes out
+    return len(body.inputs) - integer(node, "num_scan_inputs", 0)
 
 
 def find_input(node: ir.Node, slot: int) -> ir.Value | None:

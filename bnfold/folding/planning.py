@@ -20,7 +20,6 @@ from bnfold.errors import ModelError
 from bnfold.folding.answers import Answer, Blocked, Choice
 from bnfold.folding.constants import round_once
 from bnfold.folding.evaluation import reads_shape_only
-from bnfold.folding.facts import is_pinned
 from bnfold.folding.nodes import find_input
 from bnfold.folding.ops import find_rule
 from bnfold.folding.reexpression import Reexpression
@@ -217,11 +216,11 @@ class _Search:
                 raise _Stuck(by, f"needs '{value.name}' in another form than the rest of the plan does")
             return
         if not reexpression.is_identity:
-            if pinned := is_pinned(value):
+            if pinned := self._facts.why_pinned(value):
                 raise _Stuck(by, f"would change '{value.name}', which is {pinned}")
             if len(state.settled) >= _MOST_TENSORS:
                 raise _Stuck(by, f"is reached after {_MOST_TENSORS} tensors, which is where the search ends")
-            around = dict.fromkeys([value.producer(), *(use.node for use in value.uses())])
+            around = dict.fromkeys([value.producer(), self._facts.owner(value), *(use.node for use in value.uses())])
             others = [node for node in around if node and node not in (by, *self._site.nodes)]
             if value.producer() is not by:
                 self._check_conditioning(value, reexpression, others)

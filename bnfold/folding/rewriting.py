@@ -155,7 +155,7 @@ class Rewriter:
         total = ir.Value(name=self._unique(f"{output.name}.biased"), type=output.type, shape=output.shape)
         readers = output.uses()
         if output.is_graph_output():
-            self._take_over(total, output, graph)
+            self._take_over(total, output)
             output.name = self._unique(f"{total.name}.unbiased")
         add = ir.Node("", "Add", [output, bias], outputs=[total], name=self._unique(f"{label(node)}.add"))
         graph.insert_after(node, add)
@@ -166,14 +166,13 @@ class Rewriter:
 
     def _bypass(self, nodes: Sequence[ir.Node], data: ir.Value, output: ir.Value) -> None:
         """Let the readers of ``output`` read ``data``, and take out the nodes in between."""
-        graph = graph_of(nodes[-1])
-        if output.is_graph_output() and not self._can_take_name(data, graph):
+        if output.is_graph_output() and not self._can_take_name(data, output.graph):
             self._become_identity(nodes, data)
             return
         for reader, slot in output.uses():
             reader.replace_input_with(slot, data)
         if output.is_graph_output():
-            self._take_over(data, output, graph)
+            self._take_over(data, output)
         self._remove(nodes, data)
 
     def _remove(self, nodes: Sequence[ir.Node], data: ir.Value) -> None:
@@ -185,8 +184,8 @@ class Rewriter:
         for value in operands:
             self._discard(value)
 
-    def _can_take_name(self, data: ir.Value, graph: ir.Graph) -> bool:
-        """Whether a tensor may become the graph output that the node wrote."""
+    def _can_take_name(self, data: ir.Value, graph: ir.Graph | None) -> bool:
+        """Whether a tensor may become the output of a graph or of a body, in the place of what the node wrote."""
         pinned = data.is_graph_input() or data.is_graph_output() or data.is_initializer()
         return not pinned and data.graph is graph
 
@@ -204,10 +203,11 @@ class Rewriter:
         for value in operands:
             self._discard(value)
 
-    def _take_over(self, data: ir.Value, output: ir.Value, graph: ir.Graph) -> None:
-        for index, value in enumerate(graph.outputs):
+    def _take_over(self, data: ir.Value, output: ir.Value) -> None:
+        outputs = output.graph.outputs if output.graph is not None else []
+        for index, value in enumerate(outputs):
             if value is output:
-                graph.outputs[index] = data
+                outputs[index] = data
         name, output.name = output.name, None
         data.name, data.type, data.shape, data.doc_string = name, output.type, output.shape, output.doc_string
         data.metadata_props.clear()

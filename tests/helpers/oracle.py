@@ -99,7 +99,58 @@ class Pad(OpRun):
         )
 
 
-OPS = [AveragePool, ConvTranspose, GlobalMaxPool, GridSample, MaxPool, Pad]
+class Loop(OpRun):
+    """The reference implementation joins along the first axis what is to be stacked, and needs a condition."""
+
+    op_domain = ""
+
+    def need_context(self):
+        return True
+
+    def _run(self, times=None, going=None, *carried, context=None, body=None, attributes=None, bindings=None):
+        pieces = []
+        going = going is None or bool(going)
+        number = 0
+        while going and (times is None or number < times):
+            inputs = [np.array(number), np.array(going), *carried]
+            feeds = {**context, **dict(zip(body.input_names, inputs, strict=True))}
+            going, *written = self._run_body(feeds, attributes=attributes)
+            carried, number = written[: len(carried)], number + 1
+            pieces.append(written[len(carried) :])
+        return (*carried, *map(np.stack, zip(*pieces, strict=True)))
+
+
+class Scan(OpRun):
+    """The reference implementation knows the first axis and one direction only."""
+
+    op_domain = ""
+
+    def need_context(self):
+        return True
+
+    def _run(self, *args, context=None, body=None, num_scan_inputs=None, attributes=None, bindings=None, **options):
+        def option(name: str, index: int) -> int:
+            return (options.get(name) or [0] * 8)[index]
+
+        split = len(args) - num_scan_inputs
+        carried, sequences = args[:split], []
+        for index, array in enumerate(args[split:]):
+            array = np.moveaxis(array, option("scan_input_axes", index), 0)
+            sequences.append(array[::-1] if option("scan_input_directions", index) else array)
+        pieces = []
+        for parts in zip(*sequences, strict=True):
+            feeds = {**context, **dict(zip(body.input_names, [*carried, *parts], strict=True))}
+            written = self._run_body(feeds, attributes=attributes)
+            carried = written[:split]
+            pieces.append(written[split:])
+        stacked = []
+        for index, arrays in enumerate(zip(*pieces, strict=True)):
+            order = -1 if option("scan_output_directions", index) else 1
+            stacked.append(np.stack(arrays[::order], option("scan_output_axes", index)))
+        return (*carried, *stacked)
+
+
+OPS = [AveragePool, ConvTranspose, GlobalMaxPool, GridSample, Loop, MaxPool, Pad, Scan]
 
 
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.cast import CastRule
 from bnfold.folding.ops.clip import ClipRule
 from bnfold.folding.ops.concat import ConcatRule
+from bnfold.folding.ops.control_flow import IfRule, LoopRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.depth_space import DepthSpaceRule
@@ -62,7 +63,9 @@ RULES: tuple[Rule, ...] = (
     GridSampleRule(),
     HardSigmoidRule(),
     IdentityRule(),
+    IfRule(),
     LeakyReluRule(),
+    LoopRule(),
     MatMulRule(),
     NegationRule(),
     NonlinearRule(),

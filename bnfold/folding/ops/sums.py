@@ -8,7 +8,6 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
-from bnfold.folding.facts import is_pinned
 from bnfold.folding.nodes import required_input
 from bnfold.folding.reexpression import Reexpression
 
@@ -103,7 +102,9 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
         shift = -missing / weights[taker]
         return Answer({value: _with(scale, shift if value is taker else nothing) for value in open_})
 
-    takers = sorted((value for value in open_ if not is_pinned(value)), key=lambda value: _likely_cost(value, node))
+    takers = sorted(
+        (value for value in open_ if not view.is_pinned(value)), key=lambda value: _likely_cost(value, node)
+    )
     if not takers:
         raise Blocked("has no branch that could take the shift")
     return hand_on(takers[0]) if len(open_) == 1 else Choice(tuple(map(hand_on, takers)))

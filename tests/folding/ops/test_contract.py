@@ -155,7 +155,8 @@ def test_a_value_that_is_also_a_graph_output_keeps_its_content(text, rule) -> No
 
 @every_example
 def test_a_second_reader_keeps_reading_the_same(text, rule) -> None:
-    names = [value.name for node in example(text).graph for value in node.outputs if node.op_type != "Constant"]
+    nodes = (node for node in example(text).graph if node.op_type not in ("Constant", "Greater"))  # Greater: bool
+    names = [value.name for node in nodes for value in node.outputs]
     for name in names:
         model = example(text)
         value = next(value for node in model.graph for value in node.outputs if value.name == name)
@@ -275,7 +276,7 @@ def test_folds_inside_a_function(text, rule) -> None:
 def test_leaves_alone_what_was_asked_to_stay(text, rule, position) -> None:
     model = example(text)
     before = serialised(model)
-    for index, node in enumerate(model.graph):
+    for index, node in enumerate(model.graph.all_nodes()):
         node.name = f"n{index}"
     result = bnfold.fold(model, keep=["n*"])
     assert affines(result.model) == affines(model)
