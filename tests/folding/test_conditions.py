@@ -10,7 +10,7 @@ from tests.helpers import oracle
 from tests.helpers.conditions import assert_kept
 from tests.helpers.models import affines, constant, model_of, set_constant
 
-# name: (what makes the model, part of the reason)
+# name: (what makes the model, part of the reason, and options of model_of if there are any)
 BROKEN = {
     "sum_with_a_branch_that_is_not_linear": (
         """
@@ -66,6 +66,18 @@ BROKEN = {
         }
         """,
         "has a parameter mean that is not a floating-point constant",
+    ),
+    "batch_normalization_whose_statistics_are_read": (
+        """
+        g (float[N,3,5] x, BN3) => (float[N,3,5] y, float[3] z) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            t, m, v, batch_mean, batch_var = BatchNormalization (n, scale, bias, mean, var)
+            z = Exp (m)
+            y = Tanh (t)
+        }
+        """,
+        "BatchNormalization 't' is no affine (training mode: its further outputs are used)",
+        {"opset": 13},
     ),
     "conv_with_runtime_weights": (
         """
@@ -194,6 +206,26 @@ BROKEN = {
         """,
         "has weights along axis 0 of its first operand, but the affine varies along 1",
     ),
+    "gemm_before_opset_7_that_ignores_a_runtime_tensor": (
+        """
+        g (float[3,5] x, float[5,4] w, BN4) => (float[3,4] y) {
+            c = Tanh (x)
+            h = Gemm <beta = 0.0> (x, w, c)
+            y = BatchNormalization <is_test = 1> (h, scale, bias, mean, var)
+        }
+        """,
+        "is of opset 6, whose broadcasting is another one",
+        {"opset": 6, "ir_version": 8},
+    ),
+    "matmul_with_a_constant_of_more_axes": (
+        """
+        g (float[N,5] x, float[2,5,4] w, BN5) => (float[2,N,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = MatMul (n, w)
+        }
+        """,
+        "multiplies a tensor of 2 axes with a constant of 3",
+    ),
     "matmul_with_a_vector": (
         """
         g (float[N,5] x, float[5] w, BN5) => (float[N] y) {
@@ -254,6 +286,38 @@ BROKEN = {
         """,
         "turns [3, L] into [?], along which the affine varies",
     ),
+    "reshape_without_a_number": (
+        """
+        g (float[N,3,0] x, float[0,4] w, BN3) => (float[N,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            f = Flatten (n)
+            y = Gemm (f, w)
+        }
+        """,
+        "has an axis of size 0",
+    ),
+    "reshape_to_a_size_that_does_not_fit": (
+        """
+        g (float[N,3,L] x, float[8,4] w, BN3) => (float[N,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            rows = Constant <value_ints = [0, 8]> ()
+            f = Reshape (n, rows)
+            y = Gemm (f, w)
+        }
+        """,
+        "turns [3, L] into [8], along which the affine varies",
+    ),
+    "reshape_of_a_size_that_does_not_fit": (
+        """
+        g (float[2,3,3] x, float[3,4,1] w, BN3) => (float[2,3,K] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            rows = Constant <value_ints = [2, 4, -1]> ()
+            f = Reshape (n, rows)
+            y = Conv (f, w)
+        }
+        """,
+        "turns [3, 3] into [4, ?], along which the affine varies",
+    ),
     "cast_like_of_the_affine": (
         """
         g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y) {
@@ -301,6 +365,67 @@ BROKEN = {
         """,
         "broadcasts 'm', which has 1 axes",
     ),
+    "sum_of_tensors_with_different_scales": (
+        """
+        g (float[N,3,3] x, float[2,3,1] w, BN3) => (float[N,2,3] y) {
+            t = Tanh (x)
+            n = BatchNormalization (t, scale, bias, mean, var)
+            m = Transpose <perm = [0,2,1]> (n)
+            s = Add (n, m)
+            y = Conv (s, w)
+        }
+        """,
+        "Add 's' has branches that would need different scales",
+    ),
+    "sum_with_a_scale_of_zero": (
+        """
+        g (float[N,3,5] x, float[3,3,1] w, float[3] zero_scale, float[3] bias, float[3] mean, float[3] var)
+                => (float[N,3,5] y) {
+            t = Tanh (x)
+            n = BatchNormalization (t, zero_scale, bias, mean, var)
+            c = Conv (x, w)
+            s = Add (n, c)
+            y = Conv (s, w)
+        }
+        """,
+        "Add 's' shares one scale among its branches, and a scale of 0 cannot be undone",
+    ),
+    "sums_whose_shifts_contradict_each_other": (
+        """
+        g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, BN3) => (float[N,3,10] y) {
+            p = Conv (x, w)
+            q = Conv (x, v)
+            a = Sub (p, q)
+            b = Sub (q, p)
+            c = Concat <axis = 2> (a, b)
+            n = BatchNormalization (c, scale, bias, mean, var)
+            y = Tanh (n)
+        }
+        """,
+        "has shifts that do not add up",
+    ),
+    "sum_along_channels_whose_number_is_not_known": (
+        """
+        g (float[N,K,5] x, BN3) => (float[N,K,5] y) {
+            t = Tanh (x)
+            n = BatchNormalization (t, scale, bias, mean, var)
+            m = Sigmoid (x)
+            s = Add (n, m)
+            y = Sigmoid (s)
+        }
+        """,
+        "Add 's' broadcasts 'n' along the channels, or may do so",
+    ),
+    "sum_without_one_of_its_operands": (
+        """
+        g (float[N,3,5] x, BN3) => (float[N,3,5] y) {
+            t = Tanh (x)
+            n = BatchNormalization (t, scale, bias, mean, var)
+            y = Sub ( , n)
+        }
+        """,
+        "Sub 'y' lacks its input 0",
+    ),
     "sum_without_a_branch_for_the_shift": (
         """
         g (float[N,3,5] x, BN3) => (float[N,3,5] y) {
@@ -343,6 +468,18 @@ BROKEN = {
         }
         """,
         "picks the largest: carries no negative scale",
+    ),
+    "maximum_whose_place_is_read": (
+        """
+        g (float[N,2,6] x, float[3,2,1] w, float[3] positive_scale, float[3] bias, float[3] mean, float[3] var)
+                => (float[N,3,3] y, double[N,3,3] z) {
+            h = Conv (x, w)
+            p, i = MaxPool <kernel_shape = [2], strides = [2]> (h)
+            z = Cast <to = 11> (i)
+            y = BatchNormalization (p, positive_scale, bias, mean, var)
+        }
+        """,
+        "MaxPool 'p' also says where the largest was",
     ),
     "average_over_the_padding": (
         """
@@ -389,7 +526,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_condition_keeps_the_affine_and_is_named(name) -> None:
-    assert_kept(*BROKEN[name])
+    text, reason, *options = BROKEN[name]
+    assert_kept(text, reason, **(options[0] if options else {}))
 
 
 @pytest.mark.parametrize("attribute", ['auto_pad = "SAME_UPPER"', "output_shape = [6]"])
