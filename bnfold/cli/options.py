@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormatOption",
+    "KeepOption",
     "ReportOption",
     "emit",
     "parse_reports",
@@ -26,6 +27,10 @@ __all__ = [
 ]
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
+KeepOption = Annotated[
+    list[str] | None,
+    typer.Option("--keep", metavar="PATTERN", help="Leave nodes of this name alone (* ? [a-z]). Repeatable."),
+]
 ReportOption = Annotated[
     list[str] | None,
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write the report to a file. Repeatable."),

@@ -62,7 +62,12 @@ class Attempt:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.route}: {self.op_type} '{self.node}' {self.reason}"
+        return f"{self.route}: {self.obstacle}"
+
+    @property
+    def obstacle(self) -> str:
+        """What blocked, as a sentence."""
+        return f"{self.op_type} '{self.node}' {self.reason}"
 
 
 @dataclass(frozen=True)
