@@ -60,7 +60,7 @@ class Facts:
 def is_pinned(value: ir.Value) -> str | None:
     """Why a tensor may never be re-expressed: what else it is, or None.
 
-    Outputs and inputs of a body or of a function are pinned like those of the model.
+    Graph inputs, graph outputs and constants are pinned. Those of a body or of a function are, like those of the model.
     """
     if value.is_graph_output():
         return "a graph output"

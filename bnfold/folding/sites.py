@@ -1,4 +1,9 @@
-"""Finds the affines of a model: its BatchNormalizations at inference."""
+"""Finds the affines of a model: its BatchNormalizations at inference.
+
+Each of these is ``y = scale·x + shift``, with one scale and one shift for each channel:
+
+    BatchNormalization      scale = γ/√(var + epsilon)      shift = β − mean·scale
+"""
 
 from __future__ import annotations
 
@@ -46,6 +51,14 @@ class Site:
 def find_sites(facts: Facts) -> tuple[list[Site], dict[ir.Node, Kept]]:
     """Every BatchNormalization, largest tensor first, and those that are no affine (or shall stay), with the reason.
 
+    Conditions:
+        1. Nobody asked for it to stay.
+        2. It is at inference: see ``why_no_affine``.
+        3. Its four parameters are floating-point constants. A graph input is none, even one that has an initializer,
+           since the caller may replace it. (Before IR version 4 every initializer is listed as an input, and is one.)
+        4. The number of axes of its input is known, and is not below 2.
+        5. Its scale and shift are finite: no parameter is NaN or infinite, and var + epsilon is positive.
+
     Raises:
         ModelError: The parameters of a BatchNormalization do not fit each other or its input.
     """
@@ -77,22 +90,22 @@ def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
 
 
 def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:
-    """A reason and a hint."""
+    """A reason and a hint; the conditions are those of ``find_sites``."""
     if any(find_input(node, slot) is None for slot in range(5)):
         raise ModelError(f"BatchNormalization '{label(node)}' does not have its five inputs")
-    if node in facts.untouchable:
+    if node in facts.untouchable:  # condition 1
         return "asked to stay", ""
-    if refusal := why_no_affine(node, facts.opset(node)):
+    if refusal := why_no_affine(node, facts.opset(node)):  # condition 2
         return refusal
     for slot, name in enumerate(_PARAMETERS, start=1):
         value = required_input(node, slot)
-        if facts.constants.weight(value) is None:
+        if facts.constants.weight(value) is None:  # condition 3
             return f"its {name} '{value.name}' is {facts.why_not_constant(value)}", ""
     _check_channels(node, facts)
     data = required_input(node, 0)
-    if len(facts.shapes[data] or ()) < 2:
+    if len(facts.shapes[data] or ()) < 2:  # condition 4
         return f"the number of axes of its input '{data.name}' is not known, or is below 2", ""
-    if not read_affine(Site(node), facts).is_finite:
+    if not read_affine(Site(node), facts).is_finite:  # condition 5
         return "a parameter is NaN or infinite, or var + epsilon is not positive", "look at how it was trained"
     return None
 
