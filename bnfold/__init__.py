@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from bnfold.exporting import ExportResult, export
-    from bnfold.folding import FoldResult, fold
+    from bnfold.folding import FoldResult, fold, inspect
+    from bnfold.folding.fold_pass import FoldPass
     from bnfold.training import TrainingResult, train
     from bnfold.verifying import Comparison, verify
 
@@ -39,6 +40,7 @@ __all__ = [
     "ExecutionError",
     "ExportError",
     "ExportResult",
+    "FoldPass",
     "FoldResult",
     "MissingDependencyError",
     "ModelError",
@@ -49,6 +51,7 @@ __all__ = [
     "benchmark",
     "export",
     "fold",
+    "inspect",
     "train",
     "verify",
 ]
@@ -59,7 +62,8 @@ _HOMES = {
     "benchmarking": ("Benchmark", "benchmark"),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "exporting": ("ExportResult", "export"),
-    "folding": ("FoldResult", "fold"),
+    "folding": ("FoldResult", "fold", "inspect"),
+    "folding.fold_pass": ("FoldPass",),
     "training": ("TrainingResult", "train"),
     "verifying": ("Comparison", "verify"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ PUBLIC = [
     "ExecutionError",
     "ExportError",
     "ExportResult",
+    "FoldPass",
     "FoldResult",
     "MissingDependencyError",
     "ModelError",
@@ -28,6 +30,7 @@ PUBLIC = [
     "benchmark",
     "export",
     "fold",
+    "inspect",
     "train",
     "verify",
 ]
@@ -69,6 +72,14 @@ def test_starts_without_torch_and_onnxruntime_and_onnx(code) -> None:
 
 def test_folding_loads_neither_torch_nor_onnxruntime(tmp_path) -> None:
     assert not loaded_after("import bnfold; bnfold.fold") & {"torch", "onnxruntime", "sklearn"}
+
+
+def test_inspecting_loads_neither_torch_nor_onnxruntime() -> None:
+    model = Path(__file__).parents[1] / "models" / "digits_cnn" / "model.onnx"
+    command = f"sys.argv = ['bnfold', 'inspect', {str(model)!r}]\ntry: bnfold.cli.main()\nexcept SystemExit: pass"
+    loaded = loaded_after(f"import bnfold.cli\n{command}")
+    assert "bnfold.reporting.fold" in loaded
+    assert not loaded & {"torch", "onnxruntime", "sklearn"}
 
 
 def test_the_tree_of_exceptions_is_the_one_that_is_drawn() -> None:

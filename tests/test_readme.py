@@ -54,16 +54,17 @@ def test_the_bench_command_gives_the_table(clone) -> None:
         assert fact in done.stdout
 
 
-def test_the_python_example_runs(clone) -> None:
+@pytest.mark.parametrize("heading", ["In Python", "### In other pipelines"])
+def test_the_python_example_runs(clone, heading) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block("In Python")], cwd=clone, capture_output=True, text=True, check=False
+        [sys.executable, "-c", block(heading)], cwd=clone, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_every_command_that_is_named_is_there(clone) -> None:
     names = set(re.findall(r"`bnfold (\w+)", README))
-    assert names == {"fold", "verify", "bench", "train", "export"}
+    assert names == {"inspect", "fold", "verify", "bench", "train", "export"}
     for name in names:
         assert run(f"bnfold {name} --help", clone).returncode == 0
 

@@ -9,8 +9,9 @@ import typer
 
 from bnfold.cli.options import (
     FormatOption,
+    KeepOption,
+    MergeOption,
     ReportOption,
-    emit,
     parse_reports,
     refuse_overwriting,
     show,
@@ -36,11 +37,8 @@ def fold(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write. Default: MODEL.folded.onnx beside it.")
     ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Leave nodes of this name alone (* ? [a-z]). Repeatable."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
+    keep: KeepOption = None,
+    merge_branches: MergeOption = None,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the input.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization was kept.")] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
@@ -55,22 +53,17 @@ def fold(
     target = output or _beside(model)
     _refuse_overwriting(model, target)
     files = parse_reports(report, protected=(model, target, target.with_name(f"{target.name}.data")))
-    if verify and not dry_run:
+    if verify:
         _require_runtime()
-    result = folding.fold(model, keep=keep or ())
+    result = folding.fold(model, keep=keep or (), merge_branches=merge_branches)
     refuse_overwriting(files, result.sources)
     from bnfold.reporting.fold import document
 
     def report_on(comparison: Comparison | None) -> Report:
-        title = f"{model}: the plan; nothing was written" if dry_run else f"{model} → {target}"
-        verdict = None if dry_run else _verdict(comparison)
-        return Report("fold", result, document(result, title, verdict))
+        return Report("fold", result, document(result, f"{model} → {target}", _verdict(comparison)))
 
-    if dry_run:
-        emit(report_on(None), format, files)
-    else:
-        show(_save(result, model, target, verify=verify, report_on=report_on, files=files), format)
-    if strict and result.kept:
+    show(_save(result, model, target, verify=verify, report_on=report_on, files=files), format)
+    if strict and any(entry.is_batch_norm for entry in result.kept):
         raise typer.Exit(1)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormatOption",
+    "KeepOption",
+    "MergeOption",
     "ReportOption",
     "emit",
     "parse_reports",
@@ -26,6 +28,18 @@ __all__ = [
 ]
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
+KeepOption = Annotated[
+    list[str] | None,
+    typer.Option("--keep", metavar="PATTERN", help="Leave nodes of this name alone (* ? [a-z]). Repeatable."),
+]
+MergeOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--merge-branches/--no-merge-branches",
+        help="Branches of a sum that convolve one tensor become one Conv.",
+        show_default="where nodes get fewer",
+    ),
+]
 ReportOption = Annotated[
     list[str] | None,
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write the report to a file. Repeatable."),

@@ -6,6 +6,7 @@
     merging.py      finds branches of a sum that are one convolution
     rewriting.py    commits a plan
     result.py       the account
+    fold_pass.py    the same as a pass of onnx_ir, which changes its model
 
 Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evaluation.py``, ``shapes.py``), ``view.py``
 (the facts, seen from within a plan) and ``reexpression.py`` (how one tensor changes).
@@ -13,6 +14,7 @@ Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evalu
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "Merged", "fold"]
+__all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "Merged", "fold", "fold_in_place", "inspect"]
 
 
 def fold(
@@ -57,13 +59,51 @@ def fold(
         ModelError: The parameters of a BatchNormalization do not fit.
         BnfoldError: A pattern of ``keep`` matches no node.
     """
+    if isinstance(model, ir.Model):
+        return fold_in_place(_copy(model), keep=keep, merge_branches=merge_branches)
+    result = fold_in_place(modelfile.load(model), keep=keep, merge_branches=merge_branches)
+    return dataclasses.replace(result, sources=result.sources | {Path(model).resolve()})
+
+
+def inspect(
+    model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None
+) -> FoldResult:
+    """See what would go where, and what stops the rest, without changing the model.
+
+    It is no estimate: it is ``fold`` itself, on a copy, so that the two cannot disagree. What differs is what the
+    result is for. Of ``fold`` you keep the new model; of ``inspect`` you read ``folded``, ``kept`` with its
+    ``attempts``, and the numbers of nodes. ``bnfold inspect`` prints these, runs nothing and writes no model, so that
+    it needs no onnxruntime, where ``bnfold fold`` verifies what it writes.
+
+    Args:
+        model: A path, or a model; either is left untouched.
+        keep: As for ``fold``.
+        merge_branches: As for ``fold``.
+
+    Returns:
+        The account, with the model that ``fold`` would return.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+        ModelError: The parameters of a BatchNormalization do not fit.
+        BnfoldError: A pattern of ``keep`` matches no node.
+    """
+    return fold(model, keep=keep, merge_branches=merge_branches)
+
+
+def fold_in_place(model: ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None) -> FoldResult:
+    """What ``fold`` does to its copy, and ``FoldPass`` to the model itself.
+
+    Raises:
+        ModelError: As ``fold``. What was folded before stays folded: each plan is committed as a whole.
+        BnfoldError: A pattern of ``keep`` matches no node, and nothing was changed.
+    """
     if isinstance(keep, str):
         raise TypeError("keep is a list of patterns, not a string")
-    working = _copy(model) if isinstance(model, ir.Model) else modelfile.load(model)
-    order = {node: index for index, node in enumerate(_nodes(working))}
-    sources = modelfile.find_external_files(working)
+    order = {node: index for index, node in enumerate(_nodes(model))}
+    sources = modelfile.find_external_files(model)
     try:
-        facts = Facts(working, keep)
+        facts = Facts(model, keep)
     except RuntimeError as error:  # onnx-ir cannot copy a graph that is not well-formed
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
     sites, kept = find_sites(facts)
@@ -72,15 +112,15 @@ def fold(
     loop.run()
     folded, kept = loop.folded, {**kept, **loop.kept()}
     return FoldResult(
-        model=working,
+        model=model,
         folded=tuple(folded[site] for site in sorted(folded, key=lambda site: order[site.nodes[0]])),
         kept=tuple(kept[site] for site in sorted(kept, key=lambda site: order[site.nodes[0]])),
         merged=tuple(loop.merged),
         flushed_subnormals=rewriter.flushed_subnormals,
         nodes_before=len(order),
-        nodes_after=sum(1 for _ in _nodes(working)),
+        nodes_after=sum(1 for _ in _nodes(model)),
         is_external=bool(sources),
-        sources=sources if isinstance(model, ir.Model) else sources | {Path(model).resolve()},
+        sources=sources,
     )
 
 

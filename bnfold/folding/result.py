@@ -54,6 +54,11 @@ class Folded:
     through: tuple[str, ...]
     conditioning: float = 0.0
 
+    @property
+    def is_batch_norm(self) -> bool:
+        """Whether it was a BatchNormalization, rather than constants that are added or multiplied."""
+        return self.op_type == "BatchNormalization"
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -74,7 +79,12 @@ class Attempt:
     reach: int
 
     def __str__(self) -> str:
-        return f"{self.route}: {self.op_type} '{self.node}' {self.reason}"
+        return f"{self.route}: {self.obstacle}"
+
+    @property
+    def obstacle(self) -> str:
+        """What blocked, as a sentence."""
+        return f"{self.op_type} '{self.node}' {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Kept:
         op_type: What it is.
         reason: Why, in one line.
         hint: What would help, or empty.
+        warning: What is wrong with the model itself, or empty.
         attempts: The routes that were tried, when the reason is that all are blocked; the one that came closest first.
     """
 
@@ -94,6 +105,12 @@ class Kept:
     reason: str
     hint: str = ""
     attempts: tuple[Attempt, ...] = ()
+    warning: str = ""
+
+    @property
+    def is_batch_norm(self) -> bool:
+        """Whether it is a BatchNormalization, rather than constants that are added or multiplied."""
+        return self.op_type == "BatchNormalization"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
 """Finds the affines of a model: its BatchNormalizations at inference, and constants that are added or multiplied.
 
-Exporters write an affine in many ways: as one BatchNormalization, as Mul and Add (frozen statistics), or spelt out as
-Sub(mean) → Div(Sqrt(var + epsilon)) → Mul(scale) → Add(bias). Constant nodes in a row, of which nothing between is read
-by anyone else, are one affine.
+Each of these is ``y = scale·x + shift``:
+
+    BatchNormalization                  scale = γ/√(var + epsilon), shift = β − mean·scale, for each channel
+    Mul, Div, Add, Sub by a constant    a factor or a term, of one number or of one for each place along one axis
+
+Nodes of the second kind in a row, of which nothing between is read by anyone else, are one affine: Mul → Add is how
+frozen statistics are exported, and Sub(mean) → Div(Sqrt(var + epsilon)) → Mul(scale) → Add(bias) is BatchNormalization
+spelt out. An Add directly behind a MatMul is its bias, and no affine.
 """
 
 from __future__ import annotations
@@ -88,6 +93,14 @@ def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
 
     Constants come first, since a BatchNormalization may take them in; then BatchNormalizations, largest tensor first.
 
+    Conditions:
+        1. Nobody asked for it to stay.
+        2. It is at inference: see ``why_no_affine``.
+        3. Its four parameters are floating-point constants. A graph input is none, even one that has an initializer,
+           since the caller may replace it. (Before IR version 4 every initializer is listed as an input, and is one.)
+        4. The number of axes of its input is known, and is not below 2.
+        5. Its scale and shift are finite: no parameter is NaN or infinite, and var + epsilon is positive.
+
     Raises:
         ModelError: The parameters of a BatchNormalization do not fit each other or its input.
     """
@@ -95,10 +108,14 @@ def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
     kept: dict[Site, Kept] = {}
     nodes = [node for graph in all_graphs(facts.model) for node in graph if node.domain == ""]
     for node in (node for node in nodes if node.op_type == "BatchNormalization"):
+        site = Site((node,))
         if refusal := _why_no_site(node, facts):
-            kept[Site((node,))] = Kept(facts.label(node), node.op_type, *refusal)
+            kept[site] = Kept(facts.label(node), node.op_type, *refusal)
+        elif not read_affine(site, facts).is_finite:  # condition 5
+            reason = "a parameter is NaN or infinite, or var + epsilon is not positive"
+            kept[site] = Kept(facts.label(node), node.op_type, reason, "look at how it was trained", warning=reason)
         else:
-            sites.append(Site((node,)))
+            sites.append(site)
     sites.sort(key=lambda site: -_size(site.data, facts))
     return [*find_constant_sites(facts), *sites], kept
 
@@ -201,23 +218,21 @@ def _slot_of(node: ir.Node, before: ir.Node) -> int:
 
 
 def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:
-    """A reason and a hint."""
+    """A reason and a hint; the conditions are those of ``find_sites``."""
     if any(find_input(node, slot) is None for slot in range(5)):
         raise ModelError(f"BatchNormalization '{label(node)}' does not have its five inputs")
-    if node in facts.untouchable:
+    if node in facts.untouchable:  # condition 1
         return "asked to stay", ""
-    if refusal := why_no_affine(node, facts.opset(node)):
+    if refusal := why_no_affine(node, facts.opset(node)):  # condition 2
         return refusal
     for slot, name in enumerate(_PARAMETERS, start=1):
         value = required_input(node, slot)
-        if facts.constants.weight(value) is None:
+        if facts.constants.weight(value) is None:  # condition 3
             return f"its {name} '{value.name}' is {facts.why_not_constant(value)}", _hint_on_statistics(value)
     _check_channels(node, facts)
     data = required_input(node, 0)
-    if len(facts.shapes[data] or ()) < 2:
+    if len(facts.shapes[data] or ()) < 2:  # condition 4
         return f"the number of axes of its input '{data.name}' is not known, or is below 2", ""
-    if not read_affine(Site((node,)), facts).is_finite:
-        return "a parameter is NaN or infinite, or var + epsilon is not positive", "look at how it was trained"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A FoldResult for people: one line for each BatchNormalization, where it went or why it stayed."""
+"""A FoldResult for people: where each BatchNormalization went or why it stayed; and as a plan, with every route."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
-    from bnfold.folding import Absorption, Folded, FoldResult, Kept
+    from collections.abc import Sequence
+
+    from bnfold.folding import Absorption, Folded, FoldResult, Kept, Merged
     from bnfold.reporting.document import Block
 
-__all__ = ["document"]
+__all__ = ["document", "document_plan"]
+
+_BATCH_NORM = "BatchNormalization"
+_OTHER = "constant factor or term", "constant factors or terms"
+_BRANCH = "branch", "branches"
+
+_MOST_LISTED = 8  # what a plan touches, on one line; bnfold inspect shows all of it
+_NOTABLE_SHIFT = 32.0  # standard deviations: five bits of the other readers
 
 
 def document(result: FoldResult, title: str, verdict: Text | None = None) -> Document:
@@ -21,21 +30,52 @@ def document(result: FoldResult, title: str, verdict: Text | None = None) -> Doc
         title: What was folded, and into what.
         verdict: How the verification came out, if there was one.
     """
-    rows = [_folded(entry) for entry in result.folded] + [_kept(entry) for entry in result.kept]
-    blocks: list[Block] = [Table(("BatchNormalization", "", "where, or why not"), tuple(rows))] if rows else []
-    blocks.append(_summary(result))
-    if result.flushed_subnormals:
-        text = f"{result.flushed_subnormals} weights would have been subnormal, which is slow on CPUs: they are 0 now"
-        blocks.append(Text(text, "warning"))
+    kept = [entry for entry in result.kept if entry.is_batch_norm]
+    rows = [_folded(entry) for entry in result.folded] + [_kept(entry) for entry in kept]
+    rows += [_merged(entry) for entry in result.merged]
+    blocks: list[Block] = [Table((_heading(result), "", "where, or why not"), tuple(rows))] if rows else []
+    blocks += _summary(result)
+    if others := len(result.kept) - len(kept):
+        blocks.append(Text(f"{_counted(others, _OTHER)} stay: bnfold inspect tells why"))
     if verdict is not None:
         blocks.append(verdict)
     return Document(title, tuple(blocks))
 
 
+def document_plan(result: FoldResult, title: str) -> Document:
+    """The same before it is done: each node that would take part, and each route that is blocked, on a line."""
+    rows = [row for entry in result.folded for row in _group(entry.node, "folded", _planned(entry))]
+    rows += [row for entry in result.kept for row in _group(entry.node, "kept", _obstacles(entry))]
+    rows += [(*_merged(entry)[:2], "", _merged(entry)[2]) for entry in result.merged]
+    columns = (_heading(result), "", "route", "into what, or what blocks it")
+    blocks: list[Block] = [Table(columns, tuple(rows))] if rows else []
+    return Document(title, (*blocks, *_summary(result)))
+
+
+def _group(node: str, outcome: str, lines: list[tuple[str, str]]) -> list[tuple[str, str, str, str]]:
+    """The name once, in front of its first line."""
+    first, *others = lines
+    return [(node, outcome, *first), *(("", "", *other) for other in others)]
+
+
+def _planned(entry: Folded) -> list[tuple[str, str]]:
+    steps = _targets(entry) or ["it changes nothing"]
+    steps += [f"through {name}" for name in entry.through]
+    return [(entry.route if index == 0 else "", step) for index, step in enumerate(steps)]
+
+
+def _obstacles(entry: Kept) -> list[tuple[str, str]]:
+    return [(attempt.route, attempt.obstacle) for attempt in entry.attempts] or [("", _kept(entry)[-1])]
+
+
 def _folded(entry: Folded) -> tuple[str, str, str]:
-    into = ", ".join(_absorption(absorption) for absorption in entry.into)
-    through = f", through {', '.join(entry.through)}" if entry.through else ""
+    into = _listed(_targets(entry))
+    through = f", through {_listed(entry.through)}" if entry.through else ""
     return entry.node, "folded", f"{entry.route} into {into}{through}" if into else f"it changed nothing{through}"
+
+
+def _targets(entry: Folded) -> list[str]:
+    return [_absorption(absorption) for absorption in entry.into]
 
 
 def _absorption(absorption: Absorption) -> str:
@@ -46,9 +86,40 @@ def _kept(entry: Kept) -> tuple[str, str, str]:
     return entry.node, "kept", f"{entry.reason} ({entry.hint})" if entry.hint else entry.reason
 
 
-def _summary(result: FoldResult) -> Text:
-    count = len(result.folded) + len(result.kept)
-    if not count:
-        return Text("There is no BatchNormalization in this model")
-    text = f"{len(result.folded)} of {count} folded, {result.nodes_before} nodes → {result.nodes_after}"
-    return Text(text, "warning" if result.kept else "good")
+def _merged(entry: Merged) -> tuple[str, str, str]:
+    return " → ".join(entry.nodes) or entry.sum, "merged", f"in {entry.sum} into {_absorption(entry.into)}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    """All items in a line, or as many as one cares to read."""
+    more = len(items) - _MOST_LISTED
+    return ", ".join(items) if more <= 1 else f"{', '.join(items[:_MOST_LISTED])} … and {more} more"
+
+
+def _heading(result: FoldResult) -> str:
+    entries = (*result.folded, *result.kept)
+    return _BATCH_NORM if all(entry.is_batch_norm for entry in entries) and not result.merged else "affine"
+
+
+def _counted(count: int, names: tuple[str, str]) -> str:
+    return f"{count} {names[count != 1]}"
+
+
+def _summary(result: FoldResult) -> list[Text]:
+    folded = sum(entry.is_batch_norm for entry in result.folded)
+    kept = sum(entry.is_batch_norm for entry in result.kept)
+    others = len(result.folded) - folded
+    counts = [f"{folded} of {folded + kept} folded"] if folded + kept else [f"There is no {_BATCH_NORM} in this model"]
+    counts += [f"{_counted(others, _OTHER)} folded"] if others else []
+    counts += [f"{_counted(len(result.merged), _BRANCH)} merged"] if result.merged else []
+    if result.folded or result.kept or result.merged:
+        counts.append(f"{result.nodes_before} nodes → {result.nodes_after}")
+    lines = [Text(", ".join(counts), "warning" if kept else "good" if folded else "plain")]
+    if result.flushed_subnormals:
+        text = f"{result.flushed_subnormals} weights would have been subnormal, which is slow on CPUs: they become 0"
+        lines.append(Text(text, "warning"))
+    worst = max((entry.conditioning for entry in result.folded), default=0.0)
+    if worst > _NOTABLE_SHIFT:
+        text = f"other readers take off shifts of up to {worst:.2g} standard deviations, which costs them bits"
+        lines.append(Text(text, "warning"))
+    return lines + [Text(f"{entry.node}: {entry.warning}", "warning") for entry in result.kept if entry.warning]

@@ -55,14 +55,6 @@ def test_writes_beside_the_input_by_default(model, command) -> None:
     assert listing(model.parent) == ["model.folded.onnx", "model.onnx"]
 
 
-def test_dry_run_shows_the_plan_and_writes_nothing(model, command) -> None:
-    code, out, _ = command("fold", model, "--dry-run")
-    assert code == 0
-    assert "4 of 4 folded" in out
-    assert "nothing was written" in out
-    assert listing(model.parent) == ["model.onnx"]
-
-
 def test_report_as_data(model, command) -> None:
     path = model.with_name("report.json")
     code, out, _ = command("fold", model, "--keep", "bn1", "--report", f"json={path}", "--format", "markdown")
@@ -76,7 +68,7 @@ def test_report_as_data(model, command) -> None:
 
 
 def test_json_on_stdout_is_nothing_but_json(model, command) -> None:
-    _, out, _ = command("fold", model, "--format", "json", "--dry-run")
+    _, out, _ = command("fold", model, "--format", "json", "--no-verify")
     assert len(json.loads(out)["folded"]) == 4
 
 
@@ -326,7 +318,7 @@ def test_an_output_name_that_is_too_long_is_no_bug(model, command) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_stdout_is_no_bug(model) -> None:
-    arguments = [sys.executable, "-m", "bnfold", "fold", model, "--dry-run"]
+    arguments = [sys.executable, "-m", "bnfold", "inspect", model]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
@@ -334,7 +326,7 @@ def test_a_full_stdout_is_no_bug(model) -> None:
 
 
 def test_a_console_without_arrows_is_no_bug(model) -> None:
-    arguments = [sys.executable, "-m", "bnfold", "fold", model, "--dry-run"]
+    arguments = [sys.executable, "-m", "bnfold", "inspect", model]
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
     done = subprocess.run(arguments, env=environment, capture_output=True, check=False)
     assert done.returncode == 0
@@ -345,7 +337,7 @@ def test_names_cannot_command_the_terminal(model, command) -> None:
     loaded = ir.load(model)
     loaded.graph.node("bn1").name = "bn\n\x1b]0;title\x07"
     ir.save(loaded, model)
-    _, out, _ = command("fold", model, "--dry-run")
+    _, out, _ = command("inspect", model)
     assert "bn\\x0a\\x1b]0;title\\x07 " in out
     assert "\x1b" not in out
 

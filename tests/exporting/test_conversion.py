@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from onnx_ir.passes import Sequential
+from onnx_ir.passes.common import CheckerPass, NameFixPass, RemoveUnusedNodesPass, ShapeInferencePass
 from torch import nn
 
 import bnfold
@@ -106,3 +108,18 @@ def test_what_torch_exports_in_memory_folds_as_it_is(shipped):
 
     assert (len(result.folded), result.kept) == (4, ())
     assert bnfold.verify(model, result.model)
+
+
+def test_what_torch_exports_folds_in_place_beside_other_passes(shipped):
+    module = zoo.find("digits_cnn").build()
+    load_weights(module, shipped / "weights.safetensors")
+    model = convert(module, torch.zeros(2, 1, 8, 8), input_name="image", output_name="logits")
+    original, weights = model.clone(), {name: weight.clone() for name, weight in module.state_dict().items()}
+    folding = bnfold.FoldPass()
+
+    result = Sequential(ShapeInferencePass(), folding, RemoveUnusedNodesPass(), NameFixPass(), CheckerPass())(model)
+
+    assert (result.model is model, result.modified) == (True, True)
+    assert (len(folding.result.folded), folding.result.kept) == (4, ())
+    assert bnfold.verify(original, model)
+    assert all(torch.equal(weight, weights[name]) for name, weight in module.state_dict().items())

@@ -28,19 +28,22 @@ def epsilon_of(node: ir.Node) -> float:
 def why_no_affine(node: ir.Node, opset: int) -> tuple[str, str] | None:
     """Why a BatchNormalization is not the affine of its running statistics: a reason and a hint, or None.
 
-    Which mode it is in was said by ``is_test`` before opset 7 (and training was the default), by the number of outputs
-    before opset 14, and by ``training_mode`` since.
+    Conditions:
+        1. The caller of a function sets none of its attributes.
+        2. It is at inference. Which mode it is in was said by is_test before opset 7 (and training was the default), by
+           the number of outputs before opset 14, and by training_mode since.
+        3. It has statistics for each channel, and not for each position: before opset 9, spatial is not 0.
     """
     hint = "exported in training mode: call model.eval() before exporting"
-    if any(attribute.is_ref() for attribute in node.attributes.values()):
+    if any(attribute.is_ref() for attribute in node.attributes.values()):  # condition 1
         return "the caller of the function sets one of its attributes", ""
-    if flag(node, "training_mode"):
+    if flag(node, "training_mode"):  # condition 2
         return "training mode: it normalises with the statistics of the batch", hint
-    if opset < 7 and not flag(node, "is_test"):
+    if opset < 7 and not flag(node, "is_test"):  # condition 2
         return "training mode: is_test is not set", hint
-    if any(output.name and (output.uses() or output.is_graph_output()) for output in node.outputs[1:]):
+    if any(output.name and (output.uses() or output.is_graph_output()) for output in node.outputs[1:]):  # condition 2
         return "training mode: its further outputs are used", hint
-    if opset < 9 and not integer(node, "spatial", 1):
+    if opset < 9 and not integer(node, "spatial", 1):  # condition 3
         return "spatial = 0: it has statistics for each position, not for each channel", ""
     return None
 
