@@ -97,7 +97,7 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _heading(result: FoldResult) -> str:
-    entries = (*result.folded, *result.kept)
+    entries: tuple[Folded | Kept, ...] = (*result.folded, *result.kept)
     return _BATCH_NORM if all(entry.is_batch_norm for entry in entries) and not result.merged else "affine"
 
 
