@@ -17,6 +17,7 @@ from bnfold.folding.ops.hard_sigmoid import HardSigmoidRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.leaky_relu import LeakyReluRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.mul import MulRule
 from bnfold.folding.ops.negation import NegationRule
 from bnfold.folding.ops.nonlinear import NonlinearRule
 from bnfold.folding.ops.pool import PoolRule
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     IdentityRule(),
     LeakyReluRule(),
     MatMulRule(),
+    MulRule(),
     NegationRule(),
     NonlinearRule(),
     PReluRule(),
