@@ -23,6 +23,7 @@ from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.invariant import ComparingRule
 from bnfold.folding.ops.leaky_relu import LeakyReluRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.mul import MulRule
 from bnfold.folding.ops.negation import NegationRule
 from bnfold.folding.ops.nonlinear import NonlinearRule
 from bnfold.folding.ops.pad import PadRule
@@ -67,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     LeakyReluRule(),
     LoopRule(),
     MatMulRule(),
+    MulRule(),
     NegationRule(),
     NonlinearRule(),
     PReluRule(),
