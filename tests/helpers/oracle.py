@@ -111,11 +111,12 @@ class Pad(OpRun):
 
 
 class Resize(op_resize.Resize):
-    """The reference implementation computes the weights of cubic in float32, the type of cubic_coeff_a."""
+    """The reference implementation has cubic weights in float32, the type of cubic_coeff_a, and no negative axes."""
 
     op_domain = ""
 
-    def _run(self, x, *inputs, cubic_coeff_a=None, **attributes):
+    def _run(self, x, *inputs, cubic_coeff_a=None, axes=None, **attributes):
+        attributes["axes"] = [axis % x.ndim for axis in axes] if axes is not None else None
         if len(inputs) == 1:  # the Resize of opset 10
             return _upsampled(self, x, inputs[0], attributes["mode"])
         return super()._run(x, *(inputs or [None]), cubic_coeff_a=float(cubic_coeff_a or -0.75), **attributes)
