@@ -61,9 +61,9 @@ class View:
             raise Blocked(f"also writes '{value.name}', whose old content cannot be had where the scale is 0")
         return known.write
 
-    def is_pinned(self, value: ir.Value) -> bool:
-        """Whether the tensor may never be re-expressed."""
-        return self._facts.why_pinned(value) is not None
+    def why_pinned(self, value: ir.Value) -> str | None:
+        """Why the tensor may never be re-expressed: what else it is, or None."""
+        return self._facts.why_pinned(value)
 
     def rank(self, value: ir.Value) -> int:
         """How many axes the tensor has.

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import bnfold
+from tests.helpers import oracle
 from tests.helpers.models import affines, model_of, serialised
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def assert_folds(model: ir.Model) -> bnfold.FoldResult:
+    """Every BatchNormalization goes, and the result is exact."""
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept, [kept.reason for kept in result.kept]
+    assert affines(result.model) == 0
+    return result
 
 
 def assert_kept(text: str, reason: str, **options: object) -> None:

@@ -65,3 +65,9 @@ def model_of(text: str, **options: object) -> ir.Model:
     """An ``example`` in which ``BN4)`` at the end of the head stands for the four parameters of four channels."""
     parameters = "float[{c}] scale, float[{c}] bias, float[{c}] mean, float[{c}] var)"
     return example(re.sub(r"BN(\d+)\)", lambda found: parameters.format(c=found[1]), text), **options)
+
+
+def without_shift(text: str, scale: str = "scale") -> str:
+    """A text with ``BN3)``, whose affine is a scale alone; ``positive_scale`` makes it positive."""
+    head = f"float[3] {scale}, float[3] zero_bias, float[3] zero_mean, float[3] var)"
+    return text.replace("BN3)", head).replace("scale, bias, mean", f"{scale}, zero_bias, zero_mean")

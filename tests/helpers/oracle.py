@@ -8,6 +8,17 @@ import torch
 from onnx.inliner import inline_local_functions
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops import op_batch_normalization, op_resize
+
+
+class BatchNormalization(op_batch_normalization.BatchNormalization_14):
+    """At inference in every opset, unless training_mode says otherwise: the reference trains in opsets 7 to 13."""
+
+    op_domain = ""
+
+    def _run(self, x, *parameters, epsilon=None, momentum=None, training_mode=0, **_older):
+        options = {"epsilon": epsilon, "momentum": momentum, "training_mode": training_mode or 0}
+        return super()._run(x, *parameters, **options)
 
 
 class ConvTranspose(OpRun):
@@ -150,7 +161,45 @@ class Scan(OpRun):
         return (*carried, *stacked)
 
 
-OPS = [AveragePool, ConvTranspose, GlobalMaxPool, GridSample, Loop, MaxPool, Pad, Scan]
+class Resize(op_resize.Resize):
+    """The reference implementation has cubic weights in float32, the type of cubic_coeff_a, and no negative axes."""
+
+    op_domain = ""
+
+    def _run(self, x, *inputs, cubic_coeff_a=None, axes=None, **attributes):
+        attributes["axes"] = [axis % x.ndim for axis in axes] if axes is not None else None
+        if len(inputs) == 1:  # the Resize of opset 10
+            return _upsampled(self, x, inputs[0], attributes["mode"])
+        return super()._run(x, *(inputs or [None]), cubic_coeff_a=float(cubic_coeff_a or -0.75), **attributes)
+
+
+class Upsample(op_resize.Resize):
+    """The reference implementation has none; it is the Resize of opset 10."""
+
+    op_domain = ""
+
+    def _run(self, x, scales=None, mode="nearest", height_scale=None, width_scale=None):
+        return _upsampled(self, x, [1, 1, height_scale, width_scale] if scales is None else scales, mode)
+
+
+def _upsampled(op: op_resize.Resize, x: np.ndarray, scales: object, mode: str) -> tuple[np.ndarray]:
+    where = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return op_resize.Resize._run(op, x, None, np.array(scales), mode=mode, **where)
+
+
+OPS = [
+    AveragePool,
+    BatchNormalization,
+    ConvTranspose,
+    GlobalMaxPool,
+    GridSample,
+    Loop,
+    MaxPool,
+    Pad,
+    Resize,
+    Scan,
+    Upsample,
+]
 
 
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Rewrite
-from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
+from bnfold.folding.ops.broadcasting import without_leading_ones
 from bnfold.folding.ops.constant_operand import ConstantOperand, check_growth
 from bnfold.folding.reexpression import Reexpression
 
@@ -33,12 +33,10 @@ def answer_factor(operand: ConstantOperand, view: View) -> Answer:
         Blocked: A condition of ``MulRule`` is broken.
     """
     node = operand.node
-    if view.opset(node) < BROADCASTS:
-        raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
     output = node.outputs[0]
     shape = view.shape(operand.data)
     affine = operand.affine(len(shape))
-    if affine is None:
+    if affine is None:  # condition 5 of MulRule
         raise Blocked("divides a constant by the tensor: carries nothing")
     if not affine.is_finite:
         raise Blocked("has a factor that is not finite")
@@ -78,7 +76,7 @@ def _behind(operand: ConstantOperand, factor: NDArray[np.float64], write: Affine
 def _rewrite(operand: ConstantOperand, factor: NDArray[np.float64], *affines: Affine) -> Callable[[], Rewrite]:
     node = operand.node
     new = without_leading_ones(Affine(factor, np.zeros_like(factor)).scale, operand.array.ndim)
-    check_growth(new, operand.array, *affines)
+    check_growth(new, operand.array, *affines)  # condition 6 of MulRule
     # A division becomes the product with the reciprocal: a factor of 0 has none.
     op_type = "Mul" if node.op_type == "Div" else None
     return lambda: Rewrite(node, {operand.slot: new}, dtype_slot=operand.slot, op_type=op_type)

@@ -1,4 +1,4 @@
-"""Mul and Div of two tensors that are both computed at run time: gates and norms. By a constant: another file."""
+"""Mul and Div: by a constant, and of two tensors that are computed at run time (gates and norms)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
-from bnfold.folding.facts import is_pinned
 from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS
-from bnfold.folding.ops.constant_operand import answer_constant
+from bnfold.folding.ops.constant_operand import find_constant_operand
+from bnfold.folding.ops.factors import answer_factor
 from bnfold.folding.ops.nonlinear import NonlinearRule
 from bnfold.folding.reexpression import Reexpression
 
@@ -32,23 +32,31 @@ _MOVE = frozenset({"Cast", "Expand", "Identity", "Reshape", "Squeeze", "Transpos
 
 
 class MulRule:
-    """Carries a scale: that of the output is the product, or the ratio, of those of the operands. No shift.
+    """Takes the scale of an affine into its constant, and hands the shift on. Of two tensors: carries a scale only.
 
     Drawing:
+        u → Mul(c) → scale·y + shift   ⇒   u + shift′ → Mul(c′)
+        scale·u + shift → Mul(c) → y   ⇒   u → Mul(c′) → y + shift″
         a·b → scale·y   ⇔   (scale·a)·b → y   ⇔   a·(scale·b) → y
         a/b → scale·y   ⇔   (scale·a)/b → y   ⇔   a/(b/scale) → y
 
     Algebra:
-        With each tensor v = scale_v·v′:
+        By a constant c (or its reciprocal, for Div, which becomes a Mul):
+        behind:      scale·c·u + shift = c′·(u + shift′)         c′ = scale·c, shift′ = shift/c′
+        in front:    c·(scale·u + shift) = c′·u + shift″         c′ = c·scale, shift″ = c·shift
+        Where c′ is 0 behind, u becomes the constant shift.
+        Of two tensors, with each v = scale_v·v′:
         y′ = a′·b′   if and only if   scale_y = scale_a·scale_b         x′·x′: scale_y = scale_x²
         y′ = a′/b′   if and only if   scale_y = scale_a/scale_b
         A factor that is the constant 0 in a channel makes the product 0 there, and so does one that is written as 0.
 
     Conditions:
         1. The opset is 7 or newer.
-        2. There is no shift.
+        2. Of two tensors: there is no shift.
         3. An operand takes no scale that varies along an axis on which it is broadcast, or may be.
         4. The scales multiply up. A scale of 0 is that of a factor, or of a numerator, and of the output.
+        5. A constant is finite, broadcasts into u, and is not divided by u.
+        6. It does not grow, but to one number a channel.
 
     Source:
         https://onnx.ai/onnx/operators/onnx__Mul.html; Hu et al. 2018 (https://arxiv.org/abs/1709.01507) for the gates.
@@ -98,12 +106,8 @@ class MulRule:
     def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
         if view.opset(node) < BROADCASTS:  # condition 1
             raise Blocked(f"is of opset {view.opset(node)}, whose broadcasting is another one")
-        constants = sum(view.find_weight(required_input(node, slot)) is not None for slot in (0, 1))
-        if constants == 1:
-            return answer_constant(node, view)
-        if constants == 2:
-            raise Blocked("has no operand that is computed at run time")
-        return _answer_product(node, view)
+        operand = find_constant_operand(node, view.find_weight)
+        return _answer_product(node, view) if operand is None else answer_factor(operand, view)
 
 
 def _answer_product(node: ir.Node, view: View) -> Answer | Choice:
@@ -143,7 +147,7 @@ def _choice(node: ir.Node, needs: dict[ir.Value, NDArray[np.float64]], view: Vie
 
 def _demand(value: ir.Value, scale: NDArray[np.float64], node: ir.Node, view: View, *, is_read: bool) -> Reexpression:
     is_operand = value is not node.outputs[0]
-    if pinned := is_pinned(value):
+    if pinned := view.why_pinned(value):
         raise Blocked(f"has no tensor that could take the scale: '{value.name}' is {pinned}")
     if not np.isfinite(scale).all() or (is_operand and is_read and not scale.all()):  # condition 4
         raise Blocked(f"has scales that no scale of '{value.name}' could make up for")

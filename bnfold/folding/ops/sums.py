@@ -103,7 +103,7 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
         return Answer({value: _with(scale, shift if value is taker else nothing) for value in open_})
 
     takers = sorted(
-        (value for value in open_ if not view.is_pinned(value)), key=lambda value: _likely_cost(value, node)
+        (value for value in open_ if not view.why_pinned(value)), key=lambda value: _likely_cost(value, node)
     )
     if not takers:
         raise Blocked("has no branch that could take the shift")
