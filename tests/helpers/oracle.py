@@ -67,9 +67,41 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class DequantizeLinear(OpRun):
+    """In float64: the reference implementation computes in float32."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, zero_point=None, axis=1, block_size=0, output_dtype=None):
+        def spread(parameter: np.ndarray) -> np.ndarray:
+            parameter = parameter.astype(np.float64)
+            if parameter.ndim == 0 or parameter.size == 1:
+                return parameter.reshape(())
+            if block_size:
+                return np.repeat(parameter, block_size, axis).take(range(x.shape[axis]), axis)
+            return np.expand_dims(parameter, tuple(i for i in range(x.ndim) if i != axis % x.ndim))
+
+        codes = x.astype(np.float64) - (0.0 if zero_point is None else spread(zero_point))
+        return ((codes * spread(scale)).astype(scale.dtype),)
+
+
+class BatchNormalization(OpRun):
+    """At inference. From opset 7 to 13 the reference implementation takes the presence of momentum for training."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, bias, mean, var, epsilon=1e-5, **_):
+        along = [array.reshape(-1, *[1] * (x.ndim - 2)) for array in (scale, bias, mean, var)]
+        return ((along[0] * (x - along[2]) / np.sqrt(along[3] + epsilon) + along[1]).astype(x.dtype),)
+
+
+NEW_OPS = [AveragePool, ConvTranspose, DequantizeLinear, GlobalMaxPool, MaxPool]
+
+
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     proto = inline_local_functions(ir.to_proto(model))  # the evaluator does not hand new_ops on to functions
-    return ReferenceEvaluator(proto, new_ops=[AveragePool, ConvTranspose, GlobalMaxPool, MaxPool]).run(None, feeds)
+    inference_only = [BatchNormalization] if 7 <= model.opset_imports[""] < 14 else []
+    return ReferenceEvaluator(proto, new_ops=[*NEW_OPS, *inference_only]).run(None, feeds)
 
 
 def feeds_for(model: ir.Model, *, seed: int = 0, symbols: int = 3) -> dict[str, np.ndarray]:
