@@ -128,16 +128,26 @@ class _Product:
 
     def _combined(self, missing: ir.Value) -> Reexpression:
         """The scale of one tensor, from those of the two others (condition 2)."""
+        # In the order [i, k, j] of the sum.
         if missing is self._output:
-            write = _contracted(self._scale(self._left), self._scale(self._right))
+            write = _without_axis(-2, np.multiply, self._of_left(), self._of_right())
         elif missing is self._right:
-            write = _contracted(_swapped(1 / self._scale(self._left)), self._scale(self._output))
+            write = _without_axis(-3, np.divide, self._of_output(), self._of_left())
         else:
-            write = _contracted(self._scale(self._output), _swapped(1 / self._scale(self._right)))
+            write = _without_axis(-1, np.divide, self._of_output(), self._of_right())
         shape = self._view.shape(missing)
         if any(size > 1 and dim != size for size, dim in zip(write.shape, shape, strict=True)):  # condition 1
             raise Blocked(f"broadcasts '{missing.name}' along the affine, or may do so")
         return Reexpression.from_write(Affine(write, np.zeros_like(write)))
+
+    def _of_left(self) -> NDArray[np.float64]:
+        return self._scale(self._left)[..., :, :, None]
+
+    def _of_right(self) -> NDArray[np.float64]:
+        return self._scale(self._right)[..., None, :, :]
+
+    def _of_output(self) -> NDArray[np.float64]:
+        return self._scale(self._output)[..., :, None, :]
 
     def _scale(self, value: ir.Value) -> NDArray[np.float64]:
         known = self._known(value)
@@ -157,16 +167,17 @@ class _Product:
         return Reexpression.from_read(Affine.identity(self._view.rank(self._output)))
 
 
-def _contracted(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``left[i, k]·right[k, j]``, which must be the same for all k."""
-    if np.prod(np.broadcast_shapes(left[..., None].shape, right[..., None, :, :].shape), dtype=float) > _MOST_NUMBERS:
+def _without_axis(
+    axis: int, combine: np.ufunc, left: NDArray[np.float64], right: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The product or the quotient of two arrays, which must not vary along ``axis``."""
+    if np.prod(np.broadcast_shapes(left.shape, right.shape), dtype=float) > _MOST_NUMBERS:
         raise Blocked("multiplies two tensors that both change along all of their axes")
-    factors = left[..., None] * right[..., None, :, :]
-    first = factors[..., :1, :]
+    factors: NDArray[np.float64] = combine(left, right)
+    first = factors.take([0], axis)
     if (np.abs(factors - first) > _CLOSE * np.abs(first)).any():  # condition 2
         raise Blocked("multiplies two tensors whose scales do not cancel along the axis that is summed over")
-    result: NDArray[np.float64] = first[..., 0, :]
-    return result
+    return first.squeeze(axis)
 
 
 def _swapped(array: NDArray[np.float64]) -> NDArray[np.float64]:
