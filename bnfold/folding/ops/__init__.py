@@ -14,6 +14,7 @@ from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
 from bnfold.folding.ops.pool import PoolRule
+from bnfold.folding.ops.recurrent import RecurrentRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
 from bnfold.folding.ops.shape import ShapeRule
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     IdentityRule(),
     MatMulRule(),
     PoolRule(),
+    RecurrentRule(),
     ReluRule(),
     ReshapeRule(),
     ShapeRule(),
