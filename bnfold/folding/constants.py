@@ -12,14 +12,15 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.folding.evaluation import evaluate, operands_of
+from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of
+from bnfold.folding.nodes import find_input, integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["FLOATS", "Constants", "constant_tensor", "round_once"]
+__all__ = ["FLOATS", "Constants", "constant_tensor", "round_once", "spread"]
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
@@ -75,11 +76,52 @@ class Constants:
 
     def weight(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """The value of a constant in float64, exact if it was rewritten before; None at run time or if no float."""
-        if value is not None and value in self._exact:
-            return self._exact[value]
         array = self.array(value)
         if array is None or ir.DataType.from_numpy(array.dtype) not in FLOATS:
             return None
+        return self._in_float64(value, array)
+
+    def numbers(self, value: ir.Value | None) -> NDArray[np.float64] | None:
+        """What a weight amounts to in float64, be it a constant or quantised; to be read, and never to be stored.
+
+        A quantised weight is what a DequantizeLinear of constants writes, possibly moved (transposed, reshaped) since.
+        """
+        moves: list[ir.Node] = []
+        found = self._stored_numbers(value)
+        while found is None:
+            node = value.producer() if value is not None else None
+            if node is None or not is_move(node):
+                return None
+            moves.append(node)
+            value = find_input(node, 0)
+            found = self._stored_numbers(value)
+        for move in reversed(moves):
+            found = moved(move, found, self.array, self._opset(move)) if found is not None else None
+        return found
+
+    def _stored_numbers(self, value: ir.Value | None) -> NDArray[np.float64] | None:
+        array = self.array(value)
+        if array is not None:
+            return self._in_float64(value, array)
+        return self._dequantised(value.producer()) if value is not None else None
+
+    def _dequantised(self, node: ir.Node | None) -> NDArray[np.float64] | None:
+        """(codes − zero point)·scale, if these are constants."""
+        if node is None or node.op_type != "DequantizeLinear" or node.domain != "":
+            return None
+        arrays = [self.array(find_input(node, slot)) for slot in range(3)]
+        if arrays[0] is None or arrays[1] is None or (arrays[2] is None and find_input(node, 2) is not None):
+            return None
+        codes, scale, *zero_point = (
+            self._in_float64(find_input(node, slot), array) for slot, array in enumerate(arrays) if array is not None
+        )
+        axis, block = integer(node, "axis", 1), integer(node, "block_size", 0)
+        offset = spread(zero_point[0], codes.shape, axis, block) if zero_point else 0.0
+        return (codes - offset) * spread(scale, codes.shape, axis, block)
+
+    def _in_float64(self, value: ir.Value | None, array: np.ndarray) -> NDArray[np.float64]:
+        if value is not None and value in self._exact:
+            return self._exact[value]
         return array.astype(np.float64)
 
     def set_exact(self, value: ir.Value, array: NDArray[np.float64]) -> None:
@@ -110,6 +152,22 @@ def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:
     return None
 
 
+def spread(parameter: NDArray[np.float64], shape: tuple[int, ...], axis: int, block_size: int) -> NDArray[np.float64]:
+    """A scale or a zero point of a quantised tensor, as an array that broadcasts against it.
+
+    Args:
+        parameter: One number, or one for each index of ``axis``, or one for each block along it.
+        shape: The shape of the tensor.
+        axis: An attribute of QuantizeLinear and DequantizeLinear; of no meaning where there is one number.
+        block_size: The same; 0 where there are no blocks.
+    """
+    if parameter.size == 1:
+        return parameter.reshape((1,) * len(shape))
+    if block_size:
+        return np.repeat(parameter, block_size, axis).take(range(shape[axis]), axis)
+    return parameter.reshape([-1 if index == axis % len(shape) else 1 for index in range(len(shape))])
+
+
 def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarray, int]:
     """The nearest values of ``dtype``, ties to even, and how many subnormal ones were flushed to zero.
 
@@ -118,9 +176,11 @@ def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarr
 
     Args:
         array: Any shape.
-        dtype: One of ``FLOATS``.
+        dtype: One of ``FLOATS``, or a type of integers, whose range the numbers do not leave.
     """
     rounded: np.ndarray
+    if dtype.is_integer():
+        return np.rint(array).astype(dtype.numpy()), 0
     if dtype is ir.DataType.BFLOAT16:
         rounded = _to_bfloat16(array)
     else:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["evaluate", "is_evaluable", "operands_of", "reads_shape_only"]
+__all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only"]
 
 # Ops that exporters put between a parameter and its reader. Random and control-flow ops are left out on purpose.
 _EVALUABLE = frozenset(
@@ -32,6 +32,7 @@ _EVALUABLE = frozenset(
         "Identity",
         "Mul",
         "Neg",
+        "QuantizeLinear",
         "Range",
         "Reciprocal",
         "Reshape",
@@ -45,6 +46,7 @@ _EVALUABLE = frozenset(
         "Unsqueeze",
     ]
 )
+_MOVES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 _TYPE_ONLY = frozenset({("CastLike", 1)})
 _LIMIT = 1 << 28  # elements; a crafted ConstantOfShape must not ask for all the memory
@@ -74,6 +76,16 @@ def evaluate(
     return _run(node, inputs, opset)
 
 
+def moved(
+    node: ir.Node, array: np.ndarray, constant: Callable[[ir.Value | None], np.ndarray | None], opset: int
+) -> np.ndarray | None:
+    """What a move writes if its first input is ``array``, or None if it is to be told only at run time."""
+    others = [constant(value) for value in node.inputs[1:]]
+    if any(found is None and value is not None for found, value in zip(others, node.inputs[1:], strict=True)):
+        return None
+    return _run(node, [array, *others], opset)
+
+
 def operands_of(node: ir.Node) -> list[ir.Value]:
     """What must be known before a node can be evaluated; nothing if it cannot be."""
     if node.domain != "" or node.op_type not in _EVALUABLE:
@@ -86,6 +98,11 @@ def operands_of(node: ir.Node) -> list[ir.Value]:
 def is_evaluable(node: ir.Node) -> bool:
     """Whether a node may be part of a constant expression: it has no effect beyond its outputs."""
     return node.domain == "" and (node.op_type in _EVALUABLE or node.op_type == "Constant")
+
+
+def is_move(node: ir.Node) -> bool:
+    """Whether a node moves the numbers of its first input about, and leaves them as they are."""
+    return node.domain == "" and node.op_type in _MOVES
 
 
 def reads_shape_only(node: ir.Node) -> bool:

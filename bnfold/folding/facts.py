@@ -52,13 +52,13 @@ class Facts:
         """The dtype in which a constant of a node is stored: that of what stands there, or else of another slot."""
         array = self.constants.array(find_input(node, slot))
         if array is None:
-            other = required_input(node, otherwise)
-            array = self.constants.array(other)
-            if array is None and (dtype := self.shapes.dtype(other)) is not None:
-                return dtype
-        if array is None:
+            array = self.constants.array(find_input(node, otherwise))
+        if array is not None:
+            return ir.DataType.from_numpy(array.dtype)
+        dtype = self.shapes.dtype(required_input(node, otherwise))
+        if dtype is None:
             raise ValueError(f"{node.op_type} '{self.label(node)}' has no constant there")
-        return ir.DataType.from_numpy(array.dtype)
+        return dtype
 
     def why_not_constant(self, value: ir.Value) -> str:
         """What a value is that is not a floating-point constant."""

@@ -138,7 +138,7 @@ class Rewriter:
         """Round once, from float64; what was stored before is forgotten, what it stood for is not."""
         self._facts.constants.set_exact(value, array)
         rounded, self._flushed[value] = round_once(array, dtype)
-        tensor = ir.Tensor(np.ascontiguousarray(rounded), dtype=dtype, name=value.name)
+        tensor = ir.Tensor(np.asarray(rounded, order="C"), dtype=dtype, name=value.name)
         value.shape, value.dtype = ir.Shape(rounded.shape), dtype
         producer = value.producer()
         if producer is None:

@@ -103,9 +103,17 @@ class View:
         """A constant in float64, or None."""
         return self._facts.constants.weight(value)
 
+    def numbers(self, value: ir.Value | None) -> NDArray[np.float64] | None:
+        """What a constant or a quantised weight amounts to in float64, or None: to be read, and never to be stored."""
+        return self._facts.constants.numbers(value)
+
     def constant(self, value: ir.Value | None) -> np.ndarray | None:
         """A constant of any type, such as a list of axes, or None."""
         return self._facts.constants.array(value)
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a tensor, or None where it is not known."""
+        return self._facts.shapes.dtype(value)
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""

@@ -1,8 +1,8 @@
-"""Neighbours of a model: the same model, with some of its weights moved to the next float, up or down, at random.
+"""Neighbours of a model: the same model, with some of its weights moved to the next number, up or down, at random.
 
-A correct fold rounds each weight once; so how far the outputs of a few neighbours lie from the exact ones says how far
-those of a correct fold may lie. They are the second opinion when the reference came out luckily close: on a network
-with a handful of weights, chance alone makes one rounding twice another.
+A correct fold rounds each weight once, and each integer of a quantised bias; so how far the outputs of a few
+neighbours lie from the exact ones says how far those of a correct fold may lie. They are the second opinion when the
+reference came out luckily close: on a network with a handful of weights, chance alone makes one rounding twice another.
 
 One weight in three moves. One in twelve would have the variance of one rounding, but on a network of thirty weights
 eight neighbours were then no eight draws, and a correct fold came out worse than twice all of them.
@@ -72,13 +72,14 @@ def move(model: ir.Model, seed: int) -> None:
     for graph in modelfile.all_graphs(model):
         for value in graph.initializers.values():
             if value.const_value is not None and _is_weight(value, value.const_value.size, data):
-                value.const_value = _moved(value.const_value, rng)
+                value.const_value = _moved(value.const_value, rng, is_quantised=_is_quantised(value))
         for node in graph:
             tensor = node.attributes.get("value")
             if node.op_type != "Constant" or tensor is None or tensor.is_ref():
                 continue
             if _is_weight(node.outputs[0], tensor.as_tensor().size, data):
-                node.attributes["value"] = ir.AttrTensor("value", _moved(tensor.as_tensor(), rng))
+                moved = _moved(tensor.as_tensor(), rng, is_quantised=_is_quantised(node.outputs[0]))
+                node.attributes["value"] = ir.AttrTensor("value", moved)
 
 
 def _data_of(model: ir.Model) -> set[ir.Value]:
@@ -108,7 +109,15 @@ def _is_weight_of(node: ir.Node, size: int, data: set[ir.Value]) -> bool:
     return all(_is_weight(output, size, data) for output in node.outputs)
 
 
-def _moved(tensor: ir.TensorProtocol, rng: np.random.Generator) -> ir.TensorProtocol:
+def _is_quantised(value: ir.Value) -> bool:
+    """Whether a constant is read as quantised numbers, and as nothing else."""
+    return all(use.node.op_type == "DequantizeLinear" and use.idx == 0 for use in value.uses())
+
+
+def _moved(tensor: ir.TensorProtocol, rng: np.random.Generator, *, is_quantised: bool) -> ir.TensorProtocol:
+    if tensor.dtype is ir.DataType.INT32 and is_quantised:  # a bias; those of 8 bits and fewer no fold rounds
+        codes = tensor.numpy()
+        return ir.Tensor(codes + rng.choice([-1, 0, 0, 0, 0, 1], codes.shape).astype(np.int32), name=tensor.name)
     if tensor.dtype not in _FLOATS:
         return tensor
     array = tensor.numpy()

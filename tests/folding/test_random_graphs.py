@@ -55,6 +55,7 @@ class Builder:
         steps += [self.transposed_conv] if len(sizes) > 1 else []
         steps += [self.sum, self.sum, self.concat] + ([self.pool] if len(sizes) > 1 else [])
         steps += [self.move, self.move, self.move]
+        steps += [self.quantised_weight, self.attention] if len(sizes) > 1 else [self.quantised_weight]
         self.choice(steps)(value, sizes)
 
     def batch_norm(self, value: ir.Value, sizes: list[int]) -> None:
@@ -266,6 +267,30 @@ class Builder:
     def compare(self, value: ir.Value, sizes: list[int]) -> None:
         axis = int(self.rng.integers(len(sizes)))
         self.op("Softmax", [value], sizes, axis=axis + 1)
+
+    def quantised_weight(self, value: ir.Value, sizes: list[int]) -> None:
+        """A Gemm, Conv or MatMul whose weight a DequantizeLinear writes, from 8 bits."""
+        out = int(self.rng.integers(1, 5))
+        kind = "Gemm" if len(sizes) == 1 else self.choice(["Conv", "MatMul"])
+        shape = {"Conv": [out, sizes[0], *[1] * (len(sizes) - 1)]}.get(kind, [sizes[-1], out])
+        codes = self.constant((2 * self.rng.integers(-9, 10, shape) + 1).astype(np.int8))  # none is the zero point
+        axis = int(self.rng.integers(2))
+        count = [shape[axis]] if self.rng.random() < 0.5 else []
+        step = self.constant(self.rng.uniform(0.02, 0.1, count))
+        zero = [self.constant(2 * self.rng.integers(-4, 5, count).astype(np.int8))] if self.rng.random() < 0.5 else []
+        weight = ir.node("DequantizeLinear", [codes, step, *zero], attributes={"axis": axis})
+        weight.outputs[0].name = f"w{len(self.tensors)}"
+        self.graph.append(weight)
+        result = [out, *sizes[1:]] if kind == "Conv" else [*sizes[:-1], out]
+        self.op(kind, [value, weight.outputs[0]], result)
+
+    def attention(self, value: ir.Value, sizes: list[int]) -> None:
+        """Softmax(x·W)·x, or the product without Softmax."""
+        rows = sizes[-2]
+        self.op("MatMul", [value, self.weights(sizes[-1], rows)], [*sizes[:-1], rows])
+        if self.rng.random() < 0.7:
+            self.op("Softmax", [self.tensors[-1][0]], [*sizes[:-1], rows])
+        self.op("MatMul", [self.tensors[-1][0], value], sizes)
 
     def finish(self) -> ir.Model:
         """Every tensor without a reader is an output, and now and then another one."""

@@ -22,12 +22,15 @@ def example(text: str, *, seed: int = 0, dtype: str = "double", opset: int = 20,
     """A model whose first input is the data and whose other inputs have become random constants.
 
     Names say what is wanted: ``var…`` is positive, ``positive…`` too, ``zero…`` is 0; everything else is of any sign.
+    Integers are at most 100.
     """
     model = parse(text.replace("float[", f"{dtype}["), opset=opset, ir_version=ir_version)
     for value in list(model.graph.inputs)[1:]:
         if ir_version >= 4:
             model.graph.inputs.remove(value)
-        set_constant(model, value, random_array(value.name, value.shape.numpy(), DTYPES[dtype], seed))
+        kind = value.dtype.numpy() if value.dtype.is_integer() else DTYPES[dtype]
+        shape = value.shape.numpy() if value.shape is not None else ()  # "float[] x" is a number
+        set_constant(model, value, random_array(value.name, shape, kind, seed))
     return model
 
 
@@ -41,6 +44,8 @@ def random_array(name: str, shape: tuple[int, ...], dtype: type, seed: int) -> n
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     if name.startswith("zero"):
         return np.zeros(shape, dtype)
+    if np.dtype(dtype).kind in "iu":
+        return rng.integers(-100 if np.dtype(dtype).kind == "i" else 0, 101, shape).astype(dtype)
     if name.startswith(("var", "positive")):
         return rng.uniform(0.3, 2.0, shape).astype(dtype)
     return rng.normal(0.0, 1.0, shape).astype(dtype)

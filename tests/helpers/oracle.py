@@ -187,10 +187,29 @@ def _upsampled(op: op_resize.Resize, x: np.ndarray, scales: object, mode: str) -
     return op_resize.Resize._run(op, x, None, np.array(scales), mode=mode, **where)
 
 
+class DequantizeLinear(OpRun):
+    """In float64: the reference implementation computes in float32."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, zero_point=None, axis=1, block_size=0, output_dtype=None):
+        def spread(parameter: np.ndarray) -> np.ndarray:
+            parameter = parameter.astype(np.float64)
+            if parameter.ndim == 0 or parameter.size == 1:
+                return parameter.reshape(())
+            if block_size:
+                return np.repeat(parameter, block_size, axis).take(range(x.shape[axis]), axis)
+            return np.expand_dims(parameter, tuple(i for i in range(x.ndim) if i != axis % x.ndim))
+
+        codes = x.astype(np.float64) - (0.0 if zero_point is None else spread(zero_point))
+        return ((codes * spread(scale)).astype(scale.dtype),)
+
+
 OPS = [
     AveragePool,
     BatchNormalization,
     ConvTranspose,
+    DequantizeLinear,
     GlobalMaxPool,
     GridSample,
     Loop,

@@ -91,3 +91,19 @@ def test_a_weight_is_what_is_only_combined_with_data(nodes, moves):
     set_constant(model, value, array)
     move(model, 0)
     assert (weights(model)["w"] != array).any() == moves
+
+
+def test_the_integers_of_a_quantised_bias_move_by_one_and_those_of_a_weight_stay():
+    model = example("""
+        g (float[N,4,6] x, int8[50,4,1] q, float[] positive_step, int32[50] codes) => (float[N,50,6] y) {
+            w = DequantizeLinear (q, positive_step)
+            b = DequantizeLinear (codes, positive_step)
+            y = Conv (x, w, b)
+        }
+    """)
+    before = weights(model)
+    move(model, 0)
+    after = weights(model)
+    assert (after["q"] == before["q"]).all()
+    assert after["codes"].dtype == np.int32
+    assert set(np.abs(after["codes"] - before["codes"])) == {0, 1}

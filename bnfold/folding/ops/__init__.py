@@ -14,6 +14,7 @@ from bnfold.folding.ops.control_flow import IfRule, LoopRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.depth_space import DepthSpaceRule
+from bnfold.folding.ops.dequantize_linear import DequantizeLinearRule
 from bnfold.folding.ops.expand import ExpandRule
 from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
@@ -29,6 +30,7 @@ from bnfold.folding.ops.nonlinear import NonlinearRule
 from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.prelu import PReluRule
+from bnfold.folding.ops.recurrent import RecurrentRule
 from bnfold.folding.ops.reduce import ReduceRule
 from bnfold.folding.ops.relu import ReluRule
 from bnfold.folding.ops.reshape import ReshapeRule
@@ -58,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     ConvRule(),
     ConvTransposeRule(),
     DepthSpaceRule(),
+    DequantizeLinearRule(),
     ExpandRule(),
     GatherRule(),
     GemmRule(),
@@ -74,6 +77,7 @@ RULES: tuple[Rule, ...] = (
     PReluRule(),
     PadRule(),
     PoolRule(),
+    RecurrentRule(),
     ReduceRule(),
     ReluRule(),
     ReshapeRule(),

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bnfold.folding.answers import Answer, Blocked, Rewrite
-from bnfold.folding.nodes import integer, integers, required_input, text
-from bnfold.folding.ops.convolution_bias import rewritten_bias
+from bnfold.folding.answers import Blocked
+from bnfold.folding.nodes import find_input, integer, integers, required_input, text
+from bnfold.folding.ops.weights import Weight, agree, changed_bias, find_output
 from bnfold.folding.view import channels
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from bnfold.folding.answers import Answer
     from bnfold.folding.view import View
 
 __all__ = ["ConvRule"]
@@ -31,7 +32,8 @@ class ConvRule:
         in front:    W′[:, i] = W[:, i]·scale[i]         b′ = b + Σ_ik W[:, i, k]·shift[i]      (i within its group)
 
     Conditions:
-        1. W is a constant; b is one too, or is absent, or need not change.
+        1. Where W or b is computed at run time, as a DequantizeLinear does, what computes it must take its new scale
+           (and shift). The sum above needs the numbers of W: it is a constant, or quantised.
         2. Each affine varies along the channel axis only.
         3. A shift in front meets no zero padding: at the border the sum above would have fewer terms.
 
@@ -41,7 +43,7 @@ class ConvRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"Conv"})
-    data_slots: ClassVar[frozenset[int]] = frozenset({0})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0, 1, 2})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,4,6,6] x, float[6,2,3,3] w, float[6] b, float[6] scale, float[6] bias, float[6] mean,
@@ -61,25 +63,20 @@ class ConvRule:
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
         data, output = required_input(node, 0), node.outputs[0]
-        weight = view.weight(node.inputs[1], "a weight")  # condition 1
-        group = integer(node, "group", 1)
-        outputs, inputs = weight.shape[0], weight.shape[1] * group
-        in_scale, in_shift = channels(view.read(data), 1, inputs, "input")  # condition 2
-        out_scale, out_shift = channels(view.write(output), 1, outputs, "output")
+        weight = Weight.of(node, view, group=integer(node, "group", 1))
+        in_scale, in_shift = channels(view.read(data), 1, weight.inputs, "input")  # condition 2
         if in_shift.any() and (padding := _touched_padding(node, view)):  # condition 3
             raise Blocked(f"pads with zeros ({padding}), and the shift in front of it is not 0")
 
-        grouped = weight.reshape(group, outputs // group, inputs // group, -1)
-        added = np.zeros(outputs)
+        added = np.zeros(weight.outputs)
         if in_shift.any():  # 0 times an infinite weight is no 0
-            added = np.einsum("goik,gi->go", grouped, in_shift.reshape(group, -1)).reshape(-1)
-        bias = rewritten_bias(node, view, added, out_scale, out_shift)  # condition 1
-
-        def rewrite() -> Rewrite:
-            factors = out_scale.reshape(group, -1, 1, 1) * in_scale.reshape(group, 1, -1, 1)
-            return Rewrite(node, {1: (grouped * factors).reshape(weight.shape), **bias})
-
-        return Answer(rewrite=rewrite)
+            shift = in_shift.reshape(weight.group, -1)
+            added = np.einsum("goik,gi->go", weight.numbers(view), shift).reshape(-1)  # condition 1
+        bias = find_input(node, 2)
+        out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias)
+        factors = out_scale.reshape(weight.group, -1, 1) * in_scale.reshape(weight.group, 1, -1)
+        change = weight.times(factors, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
+        return agree(node, view, change | carried, (data, output))
 
 
 def _touched_padding(node: ir.Node, view: View) -> str | None:

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bnfold.folding.answers import Answer, Blocked, Rewrite
-from bnfold.folding.nodes import integer, integers, required_input, text
-from bnfold.folding.ops.convolution_bias import rewritten_bias
+from bnfold.folding.answers import Blocked
+from bnfold.folding.nodes import find_input, integer, integers, required_input, text
+from bnfold.folding.ops.weights import Weight, agree, changed_bias, find_output
 from bnfold.folding.view import channels
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from bnfold.folding.answers import Answer
     from bnfold.folding.view import View
 
 __all__ = ["ConvTransposeRule"]
@@ -36,7 +37,8 @@ class ConvTransposeRule:
         in front:    W′[g, i, o] = W[g, i, o]·scale[g, i]      b′ = b + Σ_i shift[g, i]·W[g, i, o, k], for any k
 
     Conditions:
-        1. W is a constant; b is one too, or is absent, or need not change.
+        1. Where W or b is computed at run time, as a DequantizeLinear does, what computes it must take its new scale
+           (and shift). The sum above needs the numbers of W: it is a constant, or quantised.
         2. Each affine varies along the channel axis only.
         3. A shift in front reaches every output cell through exactly one tap: stride = kernel, no dilation, no output
            padding, no automatic or demanded output size. (Pads only cut cells off.)
@@ -47,7 +49,7 @@ class ConvTransposeRule:
     """
 
     op_types: ClassVar[frozenset[str]] = frozenset({"ConvTranspose"})
-    data_slots: ClassVar[frozenset[int]] = frozenset({0})
+    data_slots: ClassVar[frozenset[int]] = frozenset({0, 1, 2})
     examples: ClassVar[tuple[str, ...]] = (
         """
         behind (float[N,4,3,3] x, float[4,3,2,2] w, float[6] b, float[6] scale, float[6] bias, float[6] mean,
@@ -67,25 +69,18 @@ class ConvTransposeRule:
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
         data, output = required_input(node, 0), node.outputs[0]
-        weight = view.weight(node.inputs[1], "a weight")  # condition 1
-        group = integer(node, "group", 1)
-        inputs, outputs = weight.shape[0], weight.shape[1] * group
-        in_scale, in_shift = channels(view.read(data), 1, inputs, "input")  # condition 2
-        out_scale, out_shift = channels(view.write(output), 1, outputs, "output")
-
-        grouped = weight.reshape(group, inputs // group, outputs // group, -1)
-        added = np.zeros(outputs)
+        weight = Weight.of(node, view, group=integer(node, "group", 1), inputs_first=True)
+        in_scale, in_shift = channels(view.read(data), 1, weight.inputs, "input")  # condition 2
+        added = np.zeros(weight.outputs)
         if in_shift.any():
             if overlap := _uneven_coverage(node, weight.shape[2:]):  # condition 3
                 raise Blocked(f"sums a different number of taps in different cells ({overlap}), and the shift is not 0")
-            added = _sum_of_taps(grouped, in_shift.reshape(group, -1))  # condition 4
-        bias = rewritten_bias(node, view, added, out_scale, out_shift)  # condition 1
-
-        def rewrite() -> Rewrite:
-            factors = in_scale.reshape(group, -1, 1, 1) * out_scale.reshape(group, 1, -1, 1)
-            return Rewrite(node, {1: (grouped * factors).reshape(weight.shape), **bias})
-
-        return Answer(rewrite=rewrite)
+            added = _sum_of_taps(weight.numbers(view), in_shift.reshape(weight.group, -1))  # conditions 1 and 4
+        bias = find_input(node, 2)
+        out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias)
+        factors = out_scale.reshape(weight.group, -1, 1) * in_scale.reshape(weight.group, 1, -1)
+        change = weight.times(factors, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
+        return agree(node, view, change | carried, (data, output))
 
 
 def _uneven_coverage(node: ir.Node, kernel: tuple[int, ...]) -> str | None:
@@ -107,8 +102,8 @@ def _uneven_coverage(node: ir.Node, kernel: tuple[int, ...]) -> str | None:
 
 
 def _sum_of_taps(grouped: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    sums = np.einsum("giok,gi->gok", grouped, shift)
-    size = np.einsum("giok,gi->gok", np.abs(grouped), np.abs(shift))
+    sums = np.einsum("goik,gi->gok", grouped, shift)
+    size = np.einsum("goik,gi->gok", np.abs(grouped), np.abs(shift))
     if (np.abs(sums - sums[..., :1]) > _TOLERANCE * size).any():
         raise Blocked("has different weights for different cells, and the shift in front of it is not 0")
     first: NDArray[np.float64] = sums[..., 0].reshape(-1)

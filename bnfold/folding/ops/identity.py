@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.view import View
 
-__all__ = ["IdentityRule"]
+__all__ = ["IdentityRule", "at_inference"]
 
 
 class IdentityRule:
@@ -48,12 +48,13 @@ class IdentityRule:
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
-        if node.op_type == "Dropout" and not _at_inference(node, view):  # condition 1
+        if node.op_type == "Dropout" and not at_inference(node, view):  # condition 1
             raise Blocked("is in training mode, or may be")
         return carry_as_is(node, view)
 
 
-def _at_inference(node: ir.Node, view: View) -> bool:
+def at_inference(node: ir.Node, view: View) -> bool:
+    """Whether a Dropout hands its input on as it is."""
     opset = view.opset(node)
     if opset < 7:
         return flag(node, "is_test")

@@ -1,4 +1,4 @@
-"""MatMul with a constant operand, which is what a Linear layer on three or more axes exports to (with an Add)."""
+"""MatMul with weights, which is what a Linear layer on three or more axes exports to (with an Add), and without."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bnfold.affine import Affine
-from bnfold.folding.answers import Answer, Blocked, Choice, Rewrite
+from bnfold.folding.answers import Blocked, Choice
 from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
+from bnfold.folding.ops.products import answer_product
+from bnfold.folding.ops.weights import Change, agree, asked
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.view import channels
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from bnfold.folding.answers import Answer
     from bnfold.folding.view import View
 
 __all__ = ["MatMulRule"]
@@ -36,11 +39,12 @@ class MatMulRule:
         in front:    W′[k] = scale[k]·W[k]           shift′[n] = Σ_k shift[k]·W[k, n]
 
     Conditions:
-        1. One operand is a constant of at least two axes; the data has as many or more.
+        1. One operand is a constant, or quantised, of at least two axes; the data has as many or more. Of two operands
+           computed at run time: see ``answer_product``.
         2. The affine behind varies along the axis that W writes only (the last; the last but one when W is on the
            left), the one in front along the axis that is summed over.
         3. A shift that stays goes to the readers, or, when the plan may add a node, into a new bias: a Gemm where data
-           and constant have two axes and W is on the right, and otherwise an Add.
+           and constant have two axes and W is a constant on the right, and otherwise an Add.
 
     Source:
         https://onnx.ai/onnx/operators/onnx__MatMul.html
@@ -80,54 +84,81 @@ class MatMulRule:
             y = BatchNormalization (h, scale, bias, mean, var)
         }
         """,
+        """
+        attention (float[N,3,5] x, float[5,3] w, float[5,4] w2, float[4] b, float[4] scale, float[4] bias,
+                   float[4] mean, float[4] var) => (float[N,4,3] y) {
+            scores = MatMul (x, w)
+            p = Softmax (scores)
+            product = MatMul (x, w2)
+            v = Add (product, b)
+            h = MatMul (p, v)
+            t = Transpose <perm = [0,2,1]> (h)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }
+        """,
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
-        slot = _constant_slot(node, view)  # condition 1
-        data, output = required_input(node, 1 - slot), node.outputs[0]
+        slot = _weight_slot(node, view)
+        if slot is None:
+            return answer_product(node, view)
+        operand, data, output = required_input(node, slot), required_input(node, 1 - slot), node.outputs[0]
+        constant = view.find_weight(operand)
+        if constant is None and view.settled(operand) is not None and view.settled(output) is None:
+            return answer_product(node, view)  # a quantised weight that the rest of the plan changes
         on_left = slot == 0
-        stored = view.weight(node.inputs[slot], "an operand")
+        stored = constant if constant is not None else view.numbers(operand)
+        if stored is None:
+            raise Blocked("multiplies two tensors that are both computed at run time")
         weight = _oriented(stored, on_left)  # […, K, N]
         rank = view.rank(data)
         if stored.ndim < 2 or rank < stored.ndim:  # condition 1
             raise Blocked(f"multiplies a tensor of {rank} axes with a constant of {stored.ndim}")
         axis = -2 if on_left else -1
         in_scale, in_shift = channels(view.read(data), axis, weight.shape[-2], "data")  # condition 2
-        rows = in_scale[:, None] * weight  # […, K, N]
         # […, 1, N]; where there is no shift, no sum: 0 times an infinite weight is no 0.
         added = in_shift[None, :] @ weight if in_shift.any() else np.zeros_like(weight[..., :1, :])
-        may_add = view.new_nodes_allowed and view.opset(node) >= BROADCASTS
+        is_typed = constant is not None or view.dtype(operand) is not None
+        may_add = view.new_nodes_allowed and view.opset(node) >= BROADCASTS and is_typed
+
+        def scaled(out_scale: NDArray[np.float64]) -> Change:
+            factors = _oriented(in_scale[:, None] * out_scale, on_left)
+            if constant is not None:
+                return Change({slot: lambda: constant * factors})
+            wanted = _of_rank(factors, stored.ndim)
+            return asked(operand, Reexpression.from_write(Affine(wanted, np.zeros_like(wanted))), view)
 
         def with_bias(out_scale: NDArray[np.float64], bias: NDArray[np.float64]) -> Answer:
             """The new weights, and a bias of […, 1, N] where it is not 0."""
-            needs_bias = bool(bias.any())
-            if needs_bias and not may_add:  # condition 3
+            if not bias.any():
+                return agree(node, view, scaled(out_scale), (data, output))
+            if not may_add:  # condition 3
                 raise Blocked("has no bias that could take the shift in")
-            becomes_gemm = needs_bias and not on_left and rank == 2
-
-            def rewrite() -> Rewrite:
-                new = _oriented(rows * out_scale, on_left)
-                if becomes_gemm:
-                    return Rewrite(node, {1: new, 2: bias.reshape(-1)}, op_type="Gemm")
-                behind = without_leading_ones(_oriented(bias, on_left)) if needs_bias else None
-                return Rewrite(node, {slot: new}, dtype_slot=slot, bias_behind=behind)
-
-            return Answer(rewrite=rewrite, new_nodes=int(needs_bias and not becomes_gemm))
+            # A quantised weight is what a runtime looks for beside a MatMul.
+            if not on_left and rank == 2 and constant is not None:
+                term = Change({2: lambda: bias.reshape(-1)})
+                return agree(node, view, scaled(out_scale) | term, (data, output), op_type="Gemm")
+            behind = without_leading_ones(_oriented(bias, on_left))
+            change = scaled(out_scale)
+            return agree(node, view, change, (data, output), dtype_slot=slot, bias_behind=behind)
 
         if added.any() and view.settled(output) is None:  # condition 3: who follows may have a bias
             shift = Affine(np.ones((1,) * rank), _of_rank(_oriented(added, on_left), rank))
-            plain = Rewrite(node, {slot: _oriented(rows, on_left)}, dtype_slot=slot)
-            handed_on = Answer({output: Reexpression.from_read(shift)}, lambda: plain)
-            return Choice((handed_on, with_bias(np.ones(weight.shape[-1]), added))) if may_add else handed_on
+            behind = Change(carry={output: Reexpression.from_read(shift)})
+            ones = np.ones(weight.shape[-1])
+            handed_on = agree(node, view, scaled(ones) | behind, (data, output))
+            return Choice((handed_on, with_bias(ones, added))) if may_add else handed_on
         out_scale, out_shift = channels(view.write(output), axis, weight.shape[-1], "output")  # condition 2
         return with_bias(out_scale, _without_dust(out_scale * added, out_shift))
 
 
-def _constant_slot(node: ir.Node, view: View) -> int:
-    for slot in (1, 0):
-        if view.find_weight(node.inputs[slot]) is not None:
-            return slot
-    raise Blocked("multiplies two tensors that are both computed at run time")
+def _weight_slot(node: ir.Node, view: View) -> int | None:
+    """Which operand is a constant, or else quantised."""
+    for find in (view.find_weight, view.numbers):
+        for slot in (1, 0):
+            if find(required_input(node, slot)) is not None:
+                return slot
+    return None
 
 
 def _oriented(array: NDArray[np.float64], on_left: bool) -> NDArray[np.float64]:

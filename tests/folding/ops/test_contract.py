@@ -155,12 +155,12 @@ def test_a_value_that_is_also_a_graph_output_keeps_its_content(text, rule) -> No
 
 @every_example
 def test_a_second_reader_keeps_reading_the_same(text, rule) -> None:
-    nodes = (node for node in example(text).graph if node.op_type not in ("Constant", "Greater"))  # Greater: bool
+    nodes = (node for node in example(text).graph if node.op_type not in ("Constant", "Greater", "Shape"))  # no float
     names = [value.name for node in nodes for value in node.outputs]
     for name in names:
         model = example(text)
         value = next(value for node in model.graph for value in node.outputs if value.name == name)
-        reader = ir.node("Sigmoid", [value])
+        reader = ir.node("Tanh", [value])  # does not overflow
         reader.outputs[0].name, reader.outputs[0].dtype = "second", ir.DataType.DOUBLE
         model.graph.append(reader)
         model.graph.outputs.append(reader.outputs[0])
@@ -171,8 +171,8 @@ def test_a_second_reader_keeps_reading_the_same(text, rule) -> None:
 def test_a_shared_weight_stays_for_its_other_reader(text, rule) -> None:
     model = example(text)
     for name, value in list(model.graph.initializers.items()):
-        reader = ir.node("Exp", [value])
-        reader.outputs[0].name, reader.outputs[0].dtype = f"other_{name}", ir.DataType.DOUBLE
+        reader = ir.node("Exp" if value.dtype.is_floating_point() else "Identity", [value])
+        reader.outputs[0].name, reader.outputs[0].dtype = f"other_{name}", value.dtype
         model.graph.append(reader)
         model.graph.outputs.append(reader.outputs[0])
     result = fold_checked(model)
@@ -214,11 +214,16 @@ def test_weights_keep_their_dtype_and_are_rounded_once(text, rule, dtype) -> Non
     low = example(text, dtype=dtype)
     wide = example(text, dtype="double")
     for name, value in low.graph.initializers.items():
-        set_constant(wide, wide.graph.initializers[name], value.const_value.numpy().astype(np.float64))
+        if value.dtype.is_floating_point():
+            set_constant(wide, wide.graph.initializers[name], value.const_value.numpy().astype(np.float64))
     narrow, exact = bnfold.fold(low).model.graph, bnfold.fold(wide).model.graph
     assert list(narrow.initializers) == list(exact.initializers)
     for name, value in narrow.initializers.items():
         got, want = value.const_value.numpy(), exact.initializers[name].const_value.numpy()
+        if value.dtype.is_integer():
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want)
+            continue
         assert got.dtype == DTYPES[dtype]
         above, below = np.nextafter(got, DTYPES[dtype](np.inf)), np.nextafter(got, DTYPES[dtype](-np.inf))
         error = np.abs(got.astype(np.float64) - want)
