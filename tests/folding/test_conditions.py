@@ -128,6 +128,15 @@ BROKEN = {
         """,
         "has weights along axis 1 of its input, but the affine varies along 2",
     ),
+    "conv_of_the_same_size_which_is_not_known": (
+        """
+        g (float[N,2,L] x, float[3,2,3] w, BN2) => (float[N,3,L] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = Conv <auto_pad = "SAME_UPPER"> (n, w)
+        }
+        """,
+        "pads with zeros (auto_pad = SAME_UPPER), and the shift in front of it is not 0",
+    ),
     "conv_transpose_with_overlap": (
         """
         g (float[N,2,3] x, float[2,3,2] w, BN2) => (float[N,3,4] y) {

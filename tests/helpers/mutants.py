@@ -1,8 +1,8 @@
 """Switches the conditions of rules off, one at a time, and finds the tests that notice.
 
 A *guard* is a place where a rule refuses: a ``raise Blocked(…)``, a reason that a function of type ``str | None``
-returns, or one side of an ``or`` in the condition above them. Its mutant is the same function without it. Functions are
-swapped in place, by their code object, so that whoever imported one by name gets the mutant too.
+returns, a ``return False``, or one side of an ``or`` in the condition above them. Its mutant is the same function
+without it. Functions are swapped in place, by their code object, so that whoever imported one by name gets the mutant.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ def _refuses(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
     while around is not None and not isinstance(around, (*_FUNCTIONS, ast.Lambda)):
         around = parents.get(around)
     returns = "" if around is None or around.returns is None else ast.unparse(around.returns)
+    if returns == "bool":
+        return ast.unparse(node.value) == "False"
     return returns in ("str | None", "tuple[str, str] | None")
 
 
