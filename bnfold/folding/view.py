@@ -111,10 +111,6 @@ class View:
         """A constant of any type, such as a list of axes, or None."""
         return self._facts.constants.array(value)
 
-    def dtype(self, value: ir.Value) -> ir.DataType | None:
-        """The element type of a tensor, or None where it is not known."""
-        return self._facts.shapes.dtype(value)
-
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""
         return self._facts.opset(node)
