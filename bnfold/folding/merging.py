@@ -143,7 +143,9 @@ def _leaves(root: ir.Node, facts: Facts) -> Iterator[_Leaf]:
         if not waiting:
             return
         node, sign = waiting.pop()
-        for slot in range(len(node.inputs) if node not in facts.untouchable else 0):
+        if node in facts.untouchable or None in node.inputs:
+            continue
+        for slot in range(len(node.inputs)):
             value = required_input(node, slot)
             inner = value.producer()
             own = -sign if node.op_type == "Sub" and slot == 1 else sign
