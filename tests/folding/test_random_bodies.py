@@ -28,6 +28,9 @@ class BodyBuilder(Builder):
     def constant(self, array: np.ndarray) -> ir.Value:
         return self.named(super().constant(array), "c")
 
+    def sample(self, value: ir.Value, sizes: list[int]) -> None:
+        """Left out: a grid has a batch of its own, and bodies stack theirs."""
+
     def op(self, op_type: str, inputs: list, sizes: list[int], **attributes: object) -> None:
         super().op(op_type, inputs, sizes, **attributes)
         self.named(self.tensors[-1][0], "t")

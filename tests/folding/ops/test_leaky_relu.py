@@ -19,7 +19,18 @@ BEHIND = """
     }
 """
 
+FRONT = """
+    g (float[N,3,5] x, float[2,3,1] w, float[3] %sscale, float[3] %sbias, float[3] zero_mean, float[3] var)
+            => (float[N,2,5] y) {
+        n = BatchNormalization (x, %sscale, %sbias, zero_mean, var)
+        r = LeakyRelu (n)
+        y = Conv (r, w)
+    }
+"""
+
 BROKEN = {
+    "with_a_shift_in_front": (FRONT % (("positive_", "") * 2), "LeakyRelu 'r' carries no shift"),
+    "with_a_negative_scale_in_front": (FRONT % (("", "zero_") * 2), "carries no negative scale: channel"),
     "with_a_shift": (BEHIND % ("positive_", "", "", "positive_", ""), "LeakyRelu 'r' carries no shift"),
     "with_a_negative_scale": (BEHIND % ("", "zero_", "", "", "zero_"), "carries no negative scale: channel"),
 }
