@@ -8,7 +8,7 @@ import pytest
 import bnfold
 from tests.helpers import oracle
 from tests.helpers.conditions import assert_folds, assert_kept
-from tests.helpers.models import constant, model_of, set_constant
+from tests.helpers.models import constant, model_of, set_constant, without_shift
 
 HEAD = "g (float[N,2,5] x, float[3,2,1] w, BN3) => (float[N,3,7] y)"
 TAIL = "y = BatchNormalization (p, scale, bias, mean, var)"
@@ -254,6 +254,25 @@ def test_forward_a_padded_shortcut_shares_its_scale_with_the_other_branch() -> N
             y = Conv (s, v)
         }
     """)
+    )
+
+
+def test_the_readers_of_padded_channels_decide_what_they_become() -> None:
+    """Tile scales all six channels, and so the sum wants all six of the padded branch scaled."""
+    assert_folds(
+        model_of(
+            without_shift("""
+        g (float[N,3,4] x, float[2,6,1] v, BN3) => (float[N,2,4] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            pads = Constant <value_ints = [0, 0, 0, 0, 3, 0]> ()
+            p = Pad (n, pads)
+            repeats = Constant <value_ints = [1, 2, 1]> ()
+            t = Tile (n, repeats)
+            s = Add (p, t)
+            y = Conv (s, v)
+        }
+    """)
+        )
     )
 
 

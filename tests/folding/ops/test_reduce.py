@@ -125,7 +125,7 @@ def test_axes_that_are_not_kept_leave_the_affine_too(op, axes) -> None:
             h = MatMul (w, f)
             y = Add (h, c)
         }}
-    """.replace("(float y)", "(float[6,M] y)").replace("BN3)", "float[6,1] c, BN3)")
+    """
         )
     )
 

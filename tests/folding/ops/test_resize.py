@@ -48,7 +48,7 @@ BROKEN = {
         f = Cast <to = 1> (m)
         s = Mul (f, scales)
         r = Resize (h, "", s)""",
-        ),
+        ).replace("[2,3,L] y)", "[2,3,L] y) <float[2,3,L] r>"),
         "resizes along the axes [1], along which the affine varies",
     ),
     "sizes_computed_at_run_time_of_an_unknown_size": (

@@ -172,6 +172,29 @@ def test_single_channels_each_take_their_own_affine_back() -> None:
     )
 
 
+def test_a_slice_to_the_end_of_an_unknown_size_is_no_cut_there() -> None:
+    """Each channel could not keep the other as it is if the slices were thought to crop as well."""
+    assert_folds(
+        model_of("""
+        g (float[N,3,L] x, float[2,3,1] w, float[1] scale, float[1] bias, float[1] mean, float[1] var,
+           float[1] scale2, float[1] bias2, float[1] mean2, float[1] var2) => (float[N,1,L] y, float[N,1,L] z) {
+            h = Conv (x, w)
+            zeros = Constant <value_ints = [0, 0]> ()
+            one = Constant <value_ints = [1, 0]> ()
+            axes = Constant <value_ints = [1, 2]> ()
+            middle = Constant <value_ints = [1, 2147483647]> ()
+            ends = Constant <value_ints = [2147483647, 2147483647]> ()
+            a = Slice (h, zeros, middle, axes)
+            b = Slice (h, one, ends, axes)
+            n = BatchNormalization (a, scale, bias, mean, var)
+            m = BatchNormalization (b, scale2, bias2, mean2, var2)
+            y = Tanh (n)
+            z = Tanh (m)
+        }
+    """)
+    )
+
+
 def test_one_channel_of_an_image_that_is_cropped() -> None:
     assert_folds(
         model_of("""
