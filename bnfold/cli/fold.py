@@ -11,6 +11,7 @@ from bnfold.cli.options import (
     FormatOption,
     KeepOption,
     MergeOption,
+    RepairsOption,
     ReportOption,
     parse_reports,
     refuse_overwriting,
@@ -39,6 +40,7 @@ def fold(
     ] = None,
     keep: KeepOption = None,
     merge_branches: MergeOption = None,
+    repairs: RepairsOption = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the input.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization was kept.")] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
@@ -55,7 +57,7 @@ def fold(
     files = parse_reports(report, protected=(model, target, target.with_name(f"{target.name}.data")))
     if verify:
         _require_runtime()
-    result = folding.fold(model, keep=keep or (), merge_branches=merge_branches)
+    result = folding.fold(model, keep=keep or (), merge_branches=merge_branches, repairs=repairs)
     refuse_overwriting(files, result.sources)
     from bnfold.reporting.fold import document
 

@@ -11,6 +11,7 @@ from bnfold.cli.options import (
     FormatOption,
     KeepOption,
     MergeOption,
+    RepairsOption,
     ReportOption,
     emit,
     parse_reports,
@@ -27,6 +28,7 @@ def inspect(
     ],
     keep: KeepOption = None,
     merge_branches: MergeOption = None,
+    repairs: RepairsOption = False,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
 ) -> None:
@@ -38,6 +40,6 @@ def inspect(
     from bnfold import folding
     from bnfold.reporting.fold import document_plan
 
-    result = folding.inspect(model, keep=keep or (), merge_branches=merge_branches)
+    result = folding.inspect(model, keep=keep or (), merge_branches=merge_branches, repairs=repairs)
     refuse_overwriting(files, result.sources)
     emit(Report("inspection", result, document_plan(result, f"{model}: what fold would do")), format, files)

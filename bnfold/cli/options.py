@@ -19,6 +19,7 @@ __all__ = [
     "FormatOption",
     "KeepOption",
     "MergeOption",
+    "RepairsOption",
     "ReportOption",
     "emit",
     "parse_reports",
@@ -39,6 +40,10 @@ MergeOption = Annotated[
         help="Branches of a sum that convolve one tensor become one Conv.",
         show_default="where nodes get fewer",
     ),
+]
+RepairsOption = Annotated[
+    bool,
+    typer.Option("--repairs", help="Fold behind zero padding too, for a node or a channel more. Measure if it pays."),
 ]
 ReportOption = Annotated[
     list[str] | None,

@@ -37,7 +37,11 @@ __all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "Merged", "f
 
 
 def fold(
-    model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None
+    model: str | os.PathLike[str] | ir.Model,
+    *,
+    keep: Sequence[str] = (),
+    merge_branches: bool | None = None,
+    repairs: bool = False,
 ) -> FoldResult:
     """Fold every BatchNormalization that can be folded exactly.
 
@@ -50,6 +54,8 @@ def fold(
             they are, be they BatchNormalizations or the ops that would take one in.
         merge_branches: Whether branches of a sum that convolve the same tensor become one Conv, as in RepVGG: never,
             always, or (the default) where there are fewer nodes afterwards.
+        repairs: Whether a shift that meets zero padding may cost something: a Pad in front of the Conv, a constant
+            image behind it, or one channel of ones more. Measure whether that pays.
 
     Returns:
         The new model, where each BatchNormalization went, and why each other one stayed.
@@ -60,13 +66,17 @@ def fold(
         BnfoldError: A pattern of ``keep`` matches no node.
     """
     if isinstance(model, ir.Model):
-        return fold_in_place(_copy(model), keep=keep, merge_branches=merge_branches)
-    result = fold_in_place(modelfile.load(model), keep=keep, merge_branches=merge_branches)
+        return fold_in_place(_copy(model), keep=keep, merge_branches=merge_branches, repairs=repairs)
+    result = fold_in_place(modelfile.load(model), keep=keep, merge_branches=merge_branches, repairs=repairs)
     return dataclasses.replace(result, sources=result.sources | {Path(model).resolve()})
 
 
 def inspect(
-    model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None
+    model: str | os.PathLike[str] | ir.Model,
+    *,
+    keep: Sequence[str] = (),
+    merge_branches: bool | None = None,
+    repairs: bool = False,
 ) -> FoldResult:
     """See what would go where, and what stops the rest, without changing the model.
 
@@ -79,6 +89,7 @@ def inspect(
         model: A path, or a model; either is left untouched.
         keep: As for ``fold``.
         merge_branches: As for ``fold``.
+        repairs: As for ``fold``.
 
     Returns:
         The account, with the model that ``fold`` would return.
@@ -88,10 +99,12 @@ def inspect(
         ModelError: The parameters of a BatchNormalization do not fit.
         BnfoldError: A pattern of ``keep`` matches no node.
     """
-    return fold(model, keep=keep, merge_branches=merge_branches)
+    return fold(model, keep=keep, merge_branches=merge_branches, repairs=repairs)
 
 
-def fold_in_place(model: ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None) -> FoldResult:
+def fold_in_place(
+    model: ir.Model, *, keep: Sequence[str] = (), merge_branches: bool | None = None, repairs: bool = False
+) -> FoldResult:
     """What ``fold`` does to its copy, and ``FoldPass`` to the model itself.
 
     Raises:
@@ -108,7 +121,7 @@ def fold_in_place(model: ir.Model, *, keep: Sequence[str] = (), merge_branches: 
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
     sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
-    loop = Loop(sites, facts, rewriter, merge_branches=merge_branches)
+    loop = Loop(sites, facts, rewriter, merge_branches=merge_branches, repairs=repairs)
     loop.run()
     folded, kept = loop.folded, {**kept, **loop.kept()}
     return FoldResult(

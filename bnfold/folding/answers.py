@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.reexpression import Reexpression
 
-__all__ = ["Answer", "Blocked", "Choice", "Rewrite"]
+__all__ = ["Answer", "Blocked", "Choice", "Padding", "Rewrite"]
 
 
 class Blocked(Exception):  # noqa: N818 - an answer, not an error; it never leaves the planner
@@ -23,6 +23,19 @@ class Blocked(Exception):  # noqa: N818 - an answer, not an error; it never leav
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+@dataclass(frozen=True)
+class Padding:
+    """What a new Pad in front of a node writes beyond the border of its first input.
+
+    Attributes:
+        pads: How many cells in front and behind, for each spatial axis.
+        value: What is in them.
+    """
+
+    pads: tuple[tuple[int, int], ...]
+    value: float
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,7 @@ class Rewrite:
         op_type: The op that the node becomes, if another.
         attributes: Attributes to set.
         bias_behind: A constant that a new Add behind the node adds to its first output, or None.
+        padding: What a new Pad in front of the node does to its first input, or None.
     """
 
     node: ir.Node
@@ -45,6 +59,7 @@ class Rewrite:
     op_type: str | None = None
     attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
     bias_behind: NDArray[np.float64] | None = None
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True)

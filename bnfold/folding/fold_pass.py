@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from onnx_ir.passes import InPlacePass, PassResult
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from bnfold.folding.result import FoldResult
 
 __all__ = ["FoldPass"]
+
+
+class _Options(TypedDict):
+    keep: Sequence[str]
+    merge_branches: bool | None
+    repairs: bool
 
 
 class FoldPass(InPlacePass):
@@ -38,15 +44,15 @@ class FoldPass(InPlacePass):
             so that it is kept here. It keeps that model alive; one pass object is for one thread at a time.
     """
 
-    def __init__(self, *, keep: Sequence[str] = (), merge_branches: bool | None = None) -> None:
+    def __init__(self, *, keep: Sequence[str] = (), merge_branches: bool | None = None, repairs: bool = False) -> None:
         """Take the options of ``fold``.
 
         Args:
             keep: As for ``fold``.
             merge_branches: As for ``fold``.
+            repairs: As for ``fold``.
         """
-        self._keep = keep
-        self._merge_branches = merge_branches
+        self._options: _Options = {"keep": keep, "merge_branches": merge_branches, "repairs": repairs}
         self.result: FoldResult | None = None
 
     def call(self, model: ir.Model) -> PassResult:
@@ -61,7 +67,7 @@ class FoldPass(InPlacePass):
         before = _nodes(model)
         _release_lost_readers(before)
         try:
-            self.result = fold_in_place(model, keep=self._keep, merge_branches=self._merge_branches)
+            self.result = fold_in_place(model, **self._options)
         except ModelError as error:
             if _nodes(model) == before:
                 raise

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bnfold.folding.merging import find_merges
 from bnfold.folding.planning import Plan, find_plan, leaves_range
+from bnfold.folding.repairing import find_ones_channel
 from bnfold.folding.result import Attempt, Folded, Kept, Merged
 from bnfold.folding.sites import Site, find_constant_sites
 from bnfold.modelfile import all_graphs
@@ -30,10 +31,13 @@ class Loop:
         merged: The branches of sums that went into others.
     """
 
-    def __init__(self, sites: list[Site], facts: Facts, rewriter: Rewriter, *, merge_branches: bool | None) -> None:
+    def __init__(
+        self, sites: list[Site], facts: Facts, rewriter: Rewriter, *, merge_branches: bool | None, repairs: bool
+    ) -> None:
         self._facts = facts
         self._rewriter = rewriter
         self._merge_branches = merge_branches
+        self._repairs = repairs
         self._waiting = sites
         self._seen = set(sites)
         self._blocked: dict[Site, tuple[Attempt, ...]] = {}
@@ -44,7 +48,7 @@ class Loop:
         """What costs least comes first, and everything is tried again after each success.
 
         Plans that add no node; parts of rows of nodes that cannot go as a whole; branches that merge; and only then
-        plans that add a node, since one of the others may make it unnecessary.
+        plans that add a node, since one of the others may make it unnecessary. Repairs, if they are wanted, come last.
         """
         while (
             self._fold(new_nodes_allowed=False)
@@ -52,6 +56,7 @@ class Loop:
             or self._merge()
             or self._fold(new_nodes_allowed=True)
             or self._look_again()
+            or self._repair()
         ):
             pass
 
@@ -91,6 +96,20 @@ class Loop:
         self._waiting = new + [site for site in self._waiting if replaced.isdisjoint(site.nodes)]
         self._blocked = {site: attempts for site, attempts in self._blocked.items() if site in self._waiting}
         return bool(new)
+
+    def _repair(self) -> bool:
+        """Let one site go at a price, if that is wanted: a node of its own, or a channel of ones."""
+        for site in self._waiting if self._repairs else []:
+            found = find_plan(site, self._facts, new_nodes_allowed=True, repairs_allowed=True)
+            plan = found if isinstance(found, Plan) else find_ones_channel(site, self._facts)
+            if plan is not None:
+                self.folded[site] = self._rewriter.commit(plan)
+                self._waiting = [other for other in self._waiting if other is not site]
+                del self._blocked[site]
+                return True
+            if not isinstance(found, Plan):
+                self._blocked[site] = found
+        return False
 
     def _try(self, site: Site, *, new_nodes_allowed: bool) -> bool:
         plan = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed)

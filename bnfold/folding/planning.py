@@ -63,6 +63,7 @@ class Plan:
         through: The nodes that carry without changing.
         cost: New nodes, then re-expressed tensors: less is better.
         conditioning: The largest shift that another reader must take off again, in standard deviations.
+        widened: Tensors that get one channel more.
     """
 
     site: Site
@@ -71,22 +72,26 @@ class Plan:
     through: tuple[ir.Node, ...]
     cost: tuple[int, int]
     conditioning: float
+    widened: tuple[ir.Value, ...] = ()
 
 
-def find_plan(site: Site, facts: Facts, *, new_nodes_allowed: bool) -> Plan | tuple[Attempt, ...]:
+def find_plan(
+    site: Site, facts: Facts, *, new_nodes_allowed: bool, repairs_allowed: bool = False
+) -> Plan | tuple[Attempt, ...]:
     """The plan with the fewest new nodes and re-expressed tensors, or what blocked each way to begin.
 
     Args:
         site: The affine.
         facts: The model.
         new_nodes_allowed: Whether a plan may add a node, for the one that it removes.
+        repairs_allowed: Whether it may do so to make up for zero padding.
     """
     plans: list[Plan] = []
     attempts: list[Attempt] = []
     affine, spread = read_affine(site, facts), read_spread(site, facts)
     with np.errstate(all="ignore"):  # what overflows is found by leaves_range
         for route, start in _starts(site, affine):
-            search = _Search(site, facts, spread, new_nodes_allowed=new_nodes_allowed)
+            search = _Search(site, facts, spread, new_nodes_allowed=new_nodes_allowed, repairs_allowed=repairs_allowed)
             try:
                 plans.append(search.run(route, start))
             except _Stuck as stuck:
@@ -145,11 +150,19 @@ class _State:
 class _Search:
     """One way to begin, followed until no question is open."""
 
-    def __init__(self, site: Site, facts: Facts, spread: NDArray[np.float64], *, new_nodes_allowed: bool) -> None:
+    def __init__(
+        self,
+        site: Site,
+        facts: Facts,
+        spread: NDArray[np.float64],
+        *,
+        new_nodes_allowed: bool,
+        repairs_allowed: bool,
+    ) -> None:
         self._site = site
         self._facts = facts
         self._spread = spread
-        self._new_nodes_allowed = new_nodes_allowed
+        self._allowed = {"new_nodes_allowed": new_nodes_allowed, "repairs_allowed": repairs_allowed}
         self._branches_left = _MOST_BRANCHES
         self._conditioning = 0.0
         self.reach = 0  # how many tensors the furthest branch re-expressed
@@ -252,7 +265,7 @@ class _Search:
             if value is not None and known is not None and not known.is_identity:
                 raise _Stuck(node, f"reads '{value.name}' as its input {slot}, where no fold can follow")
         try:
-            return rule.answer(node, View(self._facts, state.settled, new_nodes_allowed=self._new_nodes_allowed))
+            return rule.answer(node, View(self._facts, state.settled, **self._allowed))
         except Blocked as blocked:
             raise _Stuck(node, blocked.reason) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -278,6 +291,8 @@ def leaves_range(rewrite: Rewrite, facts: Facts) -> ir.DataType | None:
     arrays = dict(rewrite.constants)
     if rewrite.bias_behind is not None:
         arrays[len(node.inputs)] = rewrite.bias_behind
+    if rewrite.padding is not None:
+        arrays[len(node.inputs) + 1] = np.array(rewrite.padding.value)
     for slot, array in arrays.items():
         dtype = facts.stored_dtype(node, slot, rewrite.dtype_slot)
         rounded, _ = round_once(array, dtype)

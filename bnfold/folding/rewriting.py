@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bnfold.folding.answers import Rewrite
+    from bnfold.folding.answers import Padding, Rewrite
     from bnfold.folding.facts import Facts
     from bnfold.folding.merging import Merge
     from bnfold.folding.planning import Plan
@@ -44,6 +44,8 @@ class Rewriter:
     def commit(self, plan: Plan) -> Folded:
         """Rewrite what the plan says, take the site out, and drop what nothing reads any more."""
         into = tuple(absorbed for rewrite in plan.rewrites if (absorbed := self._rewrite(rewrite)))
+        for value in plan.widened:
+            self._widen(value)
         site = plan.site
         folded = Folded(
             site.label(self._facts),
@@ -83,6 +85,8 @@ class Rewriter:
         if rewrite.op_type is not None:
             node.op_type = rewrite.op_type
         node.attributes.update(rewrite.attributes)
+        if rewrite.padding is not None:
+            changed.append(self._pad_in_front(node, rewrite.padding, rewrite.dtype_slot))
         if rewrite.bias_behind is not None:
             changed.append(self._add_behind(node, rewrite.bias_behind, rewrite.dtype_slot))
         return Absorption(self._facts.label(node), node.op_type, tuple(changed)) if changed else None
@@ -138,14 +142,38 @@ class Rewriter:
         """Round once, from float64; what was stored before is forgotten, what it stood for is not."""
         self._facts.constants.set_exact(value, array)
         rounded, self._flushed[value] = round_once(array, dtype)
-        tensor = ir.Tensor(np.asarray(rounded, order="C"), dtype=dtype, name=value.name)
-        value.shape, value.dtype = ir.Shape(rounded.shape), dtype
+        self._put(value, ir.Tensor(np.asarray(rounded, order="C"), dtype=dtype, name=value.name))
+
+    def _put(self, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+        """Make a tensor the value of a constant."""
+        value.shape, value.dtype = ir.Shape(tensor.shape.numpy()), tensor.dtype
         producer = value.producer()
         if producer is None:
             value.const_value = tensor
         else:
             producer.attributes.clear()
             producer.attributes["value"] = ir.AttrTensor("value", tensor)
+
+    def _widen(self, value: ir.Value) -> None:
+        """A tensor has one channel more."""
+        self._facts.shapes.widen(value)
+        if value.shape is not None and isinstance(channels := value.shape[1], int):
+            value.shape = ir.Shape([dim if axis != 1 else channels + 1 for axis, dim in enumerate(value.shape)])
+
+    def _pad_in_front(self, node: ir.Node, padding: Padding, dtype_slot: int) -> str:
+        """``data → node`` becomes ``data → Pad(value) → node``, and the node pads no more."""
+        graph, data = graph_of(node), node.inputs[0]
+        begin, end = ([cells[side] for cells in padding.pads] for side in (0, 1))
+        pads, fill = (self._new_constant(node, f"{label(node)}.{name}") for name in ("pads", "padding"))
+        self._put(pads, ir.tensor(np.array([0, 0, *begin, 0, 0, *end], np.int64)))
+        self._store(fill, np.array(padding.value), self._facts.stored_dtype(node, dtype_slot, dtype_slot))
+        padded = ir.Value(name=self._unique(f"{label(node)}.padded"))
+        pad = ir.Node("", "Pad", [data, pads, fill], outputs=[padded], name=self._unique(f"{label(node)}.pad"))
+        graph.insert_before(node, pad)
+        node.replace_input_with(0, padded)
+        node.attributes.pop("auto_pad", None)
+        node.attributes["pads"] = ir.AttrInt64s("pads", [0] * 2 * len(begin))
+        return fill.name or ""
 
     def _add_behind(self, node: ir.Node, array: NDArray[np.float64], dtype_slot: int) -> str:
         """``node → readers`` becomes ``node → Add(bias) → readers``; a graph output moves behind the Add."""

@@ -105,6 +105,12 @@ class Shapes:
         tensor = self._constants.tensor(value)
         return tensor.dtype if tensor is not None else self._dtypes.get(value)
 
+    def widen(self, value: ir.Value) -> None:
+        """A tensor gets one channel more."""
+        shape = self[value]
+        if shape is not None and isinstance(channels := shape[1], int):
+            self._shapes[value] = (shape[0], channels + 1, *shape[2:])
+
     def copy(self, source: ir.Value, target: ir.Value) -> None:
         """A new tensor has the shape of a known one."""
         if source in self._shapes:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bnfold.folding.answers import Blocked
-from bnfold.folding.nodes import find_input, integer, integers, required_input, text
+from bnfold.folding.nodes import find_input, integer, required_input
 from bnfold.folding.ops.weights import Weight, agree, changed_bias, find_output
+from bnfold.folding.ops.zero_padding import Repair, find_repair, touched_padding
 from bnfold.folding.view import channels
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class ConvRule:
         1. Where W or b is computed at run time, as a DequantizeLinear does, what computes it must take its new scale
            (and shift). The sum above needs the numbers of W: it is a constant, or quantised.
         2. Each affine varies along the channel axis only.
-        3. A shift in front meets no zero padding: at the border the sum above would have fewer terms.
+        3. A shift in front meets no zero padding: at the border the sum above would have fewer terms. (On demand it is
+           repaired: by other padding, or by a constant image that is added behind. See ``zero_padding.py``.)
 
     Source:
         https://onnx.ai/onnx/operators/onnx__Conv.html; Jacob et al. 2017 (https://arxiv.org/abs/1712.05877), section
@@ -65,43 +67,21 @@ class ConvRule:
         data, output = required_input(node, 0), node.outputs[0]
         weight = Weight.of(node, view, group=integer(node, "group", 1))
         in_scale, in_shift = channels(view.read(data), 1, weight.inputs, "input")  # condition 2
-        if in_shift.any() and (padding := _touched_padding(node, view)):  # condition 3
-            raise Blocked(f"pads with zeros ({padding}), and the shift in front of it is not 0")
+        repair = Repair()
+        if in_shift.any() and (padding := touched_padding(node, view)):  # condition 3
+            if not view.repairs_allowed:
+                raise Blocked(f"pads with zeros ({padding}), and the shift in front of it is not 0")
+            repair = find_repair(node, weight, in_scale, in_shift, view)
 
         added = np.zeros(weight.outputs)
-        if in_shift.any():  # 0 times an infinite weight is no 0
+        if in_shift.any() and repair.image is None:  # 0 times an infinite weight is no 0
             shift = in_shift.reshape(weight.group, -1)
             added = np.einsum("goik,gi->go", weight.numbers(view), shift).reshape(-1)  # condition 1
         bias = find_input(node, 2)
         out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias)
         factors = out_scale.reshape(weight.group, -1, 1) * in_scale.reshape(weight.group, 1, -1)
         change = weight.times(factors, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
-        return agree(node, view, change | carried, (data, output))
-
-
-def _touched_padding(node: ir.Node, view: View) -> str | None:
-    """The attribute that makes the Conv read zeros beyond the border, or None when it reads none."""
-    mode = text(node, "auto_pad", "NOTSET")
-    if mode == "VALID":
-        return None
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        return None if _same_pads_nothing(node, view) else f"auto_pad = {mode}"
-    pads = integers(node, "pads", ())
-    return f"pads = {list(pads)}" if any(pads) else None
-
-
-def _same_pads_nothing(node: ir.Node, view: View) -> bool:
-    """SAME pads ``max(0, (ceil(size / stride) − 1)·stride + extent − size)`` on each axis, which may be 0."""
-    kernel = view.shape(required_input(node, 1))[2:]
-    sizes = view.shape(required_input(node, 0))[2:]
-    ones = (1,) * len(kernel)
-    strides, dilations = integers(node, "strides", ones), integers(node, "dilations", ones)
-    for size, taps, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        if not isinstance(taps, int):
-            return False
-        extent = (taps - 1) * dilation + 1
-        if extent == 1:
-            continue  # the last window starts inside, and is one cell wide
-        if not isinstance(size, int) or (-(-size // stride) - 1) * stride + extent > size:
-            return False
-    return True
+        image = repair.image
+        if image is not None:
+            image = (image * out_scale.reshape(-1, *[1] * (image.ndim - 1)))[None]
+        return agree(node, view, change | carried, (data, output), bias_behind=image, padding=repair.padding)

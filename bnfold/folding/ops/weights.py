@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.affine import Affine
-from bnfold.folding.answers import Answer, Blocked, Rewrite
+from bnfold.folding.answers import Answer, Blocked, Padding, Rewrite
 from bnfold.folding.nodes import required_input
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.view import channels
@@ -230,6 +230,7 @@ def agree(
     op_type: str | None = None,
     dtype_slot: int = 1,
     bias_behind: NDArray[np.float64] | None = None,
+    padding: Padding | None = None,
 ) -> Answer:
     """The answer of an op whose operands change.
 
@@ -239,10 +240,10 @@ def agree(
 
     def change_constants() -> Rewrite:
         constants = {slot: make() for slot, make in change.constants.items()}
-        return Rewrite(node, constants, dtype_slot, op_type, attributes or {}, bias_behind)
+        return Rewrite(node, constants, dtype_slot, op_type, attributes or {}, bias_behind, padding)
 
-    rewrite = change_constants if change.constants or bias_behind is not None else None
-    new_nodes = int(bias_behind is not None)
+    new_nodes = int(bias_behind is not None) + int(padding is not None)
+    rewrite = change_constants if change.constants or new_nodes else None
     if not change.carry:
         return Answer(rewrite=rewrite, new_nodes=new_nodes)
     waiting = [value for value in tensors if view.settled(value) is None and value not in change.carry]
