@@ -3,6 +3,7 @@
     sites.py        finds the affines
     planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
     rewriting.py    commits a plan
+    specialising.py gives each call of a function constants of its own, which generalising.py takes out again
     result.py       the account
 
 Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evaluation.py``, ``shapes.py``), ``view.py``
@@ -19,10 +20,12 @@ import onnx_ir as ir
 from bnfold import modelfile
 from bnfold.errors import ModelError
 from bnfold.folding.facts import Facts
+from bnfold.folding.generalising import generalise
 from bnfold.folding.planning import Plan, find_plan
 from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept
 from bnfold.folding.rewriting import Rewriter
 from bnfold.folding.sites import find_sites
+from bnfold.folding.specialising import specialise
 
 if TYPE_CHECKING:
     import os
@@ -55,22 +58,28 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
     if isinstance(keep, str):
         raise TypeError("keep is a list of patterns, not a string")
     working = _copy(model) if isinstance(model, ir.Model) else modelfile.load(model)
-    order = {node: index for index, node in enumerate(_nodes(working))}
+    order: dict[ir.Node, tuple[int, ...]] = {node: (index,) for index, node in enumerate(_nodes(working))}
     sources = modelfile.find_external_files(working)
     try:
-        facts = Facts(working, keep)
+        copies = specialise(working)
+        facts = Facts(working, keep, copies)
     except RuntimeError as error:  # onnx-ir cannot copy a graph that is not well-formed
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
     sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
     folded, blocked = _fold_all(sites, facts, rewriter)
     kept |= {site.node: _explain(site, attempts, facts) for site, attempts in blocked.items()}
+    nodes_before = len(order)
+    order |= copies.order(order)
+    left = generalise(copies, rewriter, facts.untouchable)
+    folded = {node: left.told(entry) for node, entry in folded.items() if node not in left.dropped}
+    kept = {node: entry for node, entry in kept.items() if node not in left.dropped | left.merged}
     return FoldResult(
         model=working,
         folded=tuple(folded[node] for node in sorted(folded, key=order.__getitem__)),
         kept=tuple(kept[node] for node in sorted(kept, key=order.__getitem__)),
         flushed_subnormals=rewriter.flushed_subnormals,
-        nodes_before=len(order),
+        nodes_before=nodes_before,
         nodes_after=sum(1 for _ in _nodes(working)),
         is_external=bool(sources),
         sources=sources if isinstance(model, ir.Model) else sources | {Path(model).resolve()},

@@ -195,7 +195,7 @@ def test_folding_is_exact_in_random_bodies(seed: int, steps: list[int]) -> None:
     result = bnfold.fold(model)
     assert serialised(model) == before
     assert affines(result.model) == len(result.kept) == affines(model) - len(result.folded)
-    oracle.assert_equal(model, result.model, tolerance=1e-8, seeds=2)
+    oracle.assert_equal(model, result.model, tolerance=1e-8, seeds=2, least=1e-3)
     assert serialised(bnfold.fold(result.model).model) == serialised(result.model)
 
 
