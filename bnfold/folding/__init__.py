@@ -72,7 +72,7 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
     nodes_before = len(order)
     order |= copies.order(order)
     left = generalise(copies, rewriter, facts.untouchable)
-    folded = {node: left.told(entry) for node, entry in folded.items() if node not in left.dropped}
+    folded = {node: left.told(node, entry) for node, entry in folded.items() if node not in left.dropped}
     kept = {node: entry for node, entry in kept.items() if node not in left.dropped | left.merged}
     return FoldResult(
         model=working,
