@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnfold.folding.sites import Site
+    from bnfold.folding.specialising import Specialisation
 
 __all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "fold"]
 
@@ -62,16 +63,17 @@ def fold(model: str | os.PathLike[str] | ir.Model, *, keep: Sequence[str] = ()) 
     sources = modelfile.find_external_files(working)
     try:
         copies = specialise(working)
-        facts = Facts(working, keep, copies)
+        facts, sites, kept = _look(working, keep, copies)
     except RuntimeError as error:  # onnx-ir cannot copy a graph that is not well-formed
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
-    sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
-    folded, blocked = _fold_all(sites, facts, rewriter)
-    kept |= {site.node: _explain(site, attempts, facts) for site, attempts in blocked.items()}
     nodes_before = len(order)
     order |= copies.order(order)
-    left = generalise(copies, rewriter, facts.untouchable)
+    try:
+        folded, blocked = _fold_all(sites, facts, rewriter)
+    finally:
+        left = generalise(copies, rewriter, facts.untouchable)
+    kept |= {site.node: _explain(site, attempts, facts) for site, attempts in blocked.items()}
     folded = {node: left.told(node, entry) for node, entry in folded.items() if node not in left.dropped}
     kept = {node: entry for node, entry in kept.items() if node not in left.dropped | left.merged}
     return FoldResult(
@@ -118,6 +120,18 @@ def _explain(site: Site, attempts: tuple[Attempt, ...], facts: Facts) -> Kept:
         obstacles.setdefault((attempt.node, attempt.reason), attempt)
     reason = "; ".join(map(str, obstacles.values()))
     return Kept(facts.label(site.node), site.node.op_type, reason, attempts=attempts)
+
+
+def _look(
+    model: ir.Model, keep: Sequence[str], copies: Specialisation
+) -> tuple[Facts, list[Site], dict[ir.Node, Kept]]:
+    """The facts, the affines, and what is none; a model that turns out to be malformed stays as it was."""
+    try:
+        facts = Facts(model, keep, copies)
+        return facts, *find_sites(facts)
+    except BaseException:
+        copies.undo()
+        raise
 
 
 def _copy(model: ir.Model) -> ir.Model:

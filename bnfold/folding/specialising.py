@@ -109,11 +109,23 @@ class Specialisation:
             for node, origin in copy.origins.items()
         }
 
+    def undo(self) -> None:
+        """Forget the copies, as if nothing had happened; nothing has, as long as nothing was folded."""
+        for copies in self.copies.values():
+            for copy in copies:
+                for call in copy.calls:
+                    call.op_type = copy.original.name
+                del self.model.functions[copy.function.identifier()]
+
 
 def specialise(model: ir.Model) -> Specialisation:
     """Let the calls of a model that hand in constants call copies of their own."""
     maker = _Maker(model)
-    maker.run()
+    try:
+        maker.run()
+    except BaseException:  # a function that is not well-formed cannot be copied
+        maker.made.undo()
+        raise
     return maker.made
 
 
