@@ -22,7 +22,7 @@ from bnfold.errors import ExecutionError, ModelFileError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-__all__ = ["all_graphs", "find_external_files", "load", "save", "staged"]
+__all__ = ["all_graphs", "find_external_files", "load", "save", "staged", "values_of"]
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _EXTERNAL_THRESHOLD = 1024  # bytes; smaller tensors are cheaper inside the model than beside it
@@ -127,6 +127,13 @@ def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
     for outermost in (model.graph, *(function.graph for function in model.functions.values())):
         yield outermost
         yield from outermost.subgraphs()
+
+
+def values_of(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Each value that a graph itself defines: inputs, initializers, and what its nodes write."""
+    yield from graph.inputs
+    yield from (value for value in graph.initializers.values() if not value.is_graph_input())
+    yield from (value for node in graph for value in node.outputs)
 
 
 def _write_whole(model: ir.Model, temporary: Path) -> None:

@@ -5,6 +5,7 @@
     planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
     merging.py      finds branches of a sum that are one convolution
     rewriting.py    commits a plan
+    specialising.py gives each call of a function constants of its own, which generalising.py takes out again
     result.py       the account
     fold_pass.py    the same as a pass of onnx_ir, which changes its model
 
@@ -23,15 +24,19 @@ import onnx_ir as ir
 from bnfold import modelfile
 from bnfold.errors import ModelError
 from bnfold.folding.facts import Facts
+from bnfold.folding.generalising import generalise
 from bnfold.folding.loop import Loop
 from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept, Merged
 from bnfold.folding.rewriting import Rewriter
 from bnfold.folding.sites import find_sites
+from bnfold.folding.specialising import specialise
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    from bnfold.folding.sites import Site
+    from bnfold.folding.specialising import Specialisation
 
 __all__ = ["Absorption", "Attempt", "FoldResult", "Folded", "Kept", "Merged", "fold", "fold_in_place", "inspect"]
 
@@ -113,28 +118,44 @@ def fold_in_place(
     """
     if isinstance(keep, str):
         raise TypeError("keep is a list of patterns, not a string")
-    order = {node: index for index, node in enumerate(_nodes(model))}
+    order: dict[ir.Node, tuple[int, ...]] = {node: (index,) for index, node in enumerate(_nodes(model))}
     sources = modelfile.find_external_files(model)
     try:
-        facts = Facts(model, keep)
+        copies = specialise(model)
+        facts, sites, kept = _look(model, keep, copies)
     except RuntimeError as error:  # onnx-ir cannot copy a graph that is not well-formed
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
-    sites, kept = find_sites(facts)
     rewriter = Rewriter(facts)
     loop = Loop(sites, facts, rewriter, merge_branches=merge_branches, repairs=repairs)
-    loop.run()
-    folded, kept = loop.folded, {**kept, **loop.kept()}
+    nodes_before = len(order)
+    order |= copies.order(order)
+    try:
+        loop.run()
+    finally:
+        left = generalise(copies, rewriter, facts.untouchable)
+    folded = {site: left.told(site.nodes[0], entry) for site, entry in loop.folded.items() if not left.is_gone(site)}
+    kept = {site: entry for site, entry in {**kept, **loop.kept()}.items() if not left.is_told_elsewhere(site)}
     return FoldResult(
         model=model,
         folded=tuple(folded[site] for site in sorted(folded, key=lambda site: order[site.nodes[0]])),
         kept=tuple(kept[site] for site in sorted(kept, key=lambda site: order[site.nodes[0]])),
         merged=tuple(loop.merged),
         flushed_subnormals=rewriter.flushed_subnormals,
-        nodes_before=len(order),
+        nodes_before=nodes_before,
         nodes_after=sum(1 for _ in _nodes(model)),
         is_external=bool(sources),
         sources=sources,
     )
+
+
+def _look(model: ir.Model, keep: Sequence[str], copies: Specialisation) -> tuple[Facts, list[Site], dict[Site, Kept]]:
+    """The facts, the affines, and what is none; a model that turns out to be malformed stays as it was."""
+    try:
+        facts = Facts(model, keep, copies)
+        return facts, *find_sites(facts)
+    except BaseException:
+        copies.undo()
+        raise
 
 
 def _copy(model: ir.Model) -> ir.Model:

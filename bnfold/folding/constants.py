@@ -6,6 +6,7 @@ however many affines go into one weight, it is rounded once.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import ml_dtypes
@@ -16,7 +17,7 @@ from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of
 from bnfold.folding.nodes import find_input, integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -35,16 +36,31 @@ _SMALLEST_NORMAL = {
 class Constants:
     """Reads constants, and remembers the float64 values of those that were rewritten."""
 
-    def __init__(self, ir_version: int, opset: Callable[[ir.Node], int]) -> None:
+    def __init__(
+        self,
+        ir_version: int,
+        opset: Callable[[ir.Node], int],
+        arguments: Mapping[ir.Value, ir.TensorProtocol] = MappingProxyType({}),
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            ir_version: That of the model.
+            opset: The version of the ONNX operators where a node stands.
+            arguments: The inputs of specialised functions that are the same constant in every call.
+        """
         # Since IR version 4 an initializer that is also a graph input is a default that the caller may replace; before,
         # every initializer had to be listed as an input, and is a constant.
         self._are_inputs_constant = ir_version < 4
         self._opset = opset
+        self._arguments = arguments
         self._exact: dict[ir.Value, NDArray[np.float64]] = {}
         self._evaluated: dict[ir.Value, np.ndarray | None] = {}
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
         """What is stored for an initializer that nobody may replace, or for a Constant node; else None."""
+        if value is not None and value in self._arguments:
+            return self._arguments[value]
         if value is None or (value.is_graph_input() and not self._are_inputs_constant):
             return None
         return constant_tensor(value)

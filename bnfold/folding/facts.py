@@ -12,6 +12,7 @@ from bnfold.folding.answers import Blocked
 from bnfold.folding.constants import Constants
 from bnfold.folding.nodes import bodies_of, find_input, first_stacked_output, label, required_input
 from bnfold.folding.shapes import Shapes
+from bnfold.folding.specialising import Specialisation
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ __all__ = ["Facts"]
 class Facts:
     """One object a model, made once for all its plans."""
 
-    def __init__(self, model: ir.Model, keep: Iterable[str] = ()) -> None:
+    def __init__(self, model: ir.Model, keep: Iterable[str] = (), specialisation: Specialisation | None = None) -> None:
         self.model = model
         self._opsets = dict(_opsets(model))
         # As they are before anything changes: a fold may rename what an unnamed node writes.
         self._labels = {node: label(node) for graph in all_graphs(model) for node in graph}
-        self.constants = Constants(model.ir_version, self.opset)
-        self.shapes = Shapes(model, self.constants)
+        copies = specialisation or Specialisation(model)
+        self._labels |= copies.labels
+        self.constants = Constants(model.ir_version, self.opset, copies.arguments)
+        self.shapes = Shapes(model, self.constants, copies.originals)
         self.untouchable = _matching(model, keep)
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
         self.heirs: dict[ir.Node, str] = {}
@@ -66,7 +69,7 @@ class Facts:
             return "not a floating-point tensor"
         if value.is_initializer():
             return "a graph input, which the caller may replace"
-        return "a graph input" if value.is_graph_input() else "computed at run time"
+        return self._which_input(value) if value.is_graph_input() else "computed at run time"
 
     def owner(self, value: ir.Value) -> ir.Node | None:
         """The If, Loop or Scan that hands on a tensor as an output of its body; None for every other tensor."""

@@ -41,6 +41,12 @@ class Rewriter:
         """How many weights were set to 0 because they would have been subnormal."""
         return sum(self._flushed.values())
 
+    def forget(self, graph: ir.Graph) -> None:
+        """What was rewritten in a graph does not count: the model goes on without it."""
+        for node in graph.all_nodes():
+            for value in node.outputs:
+                self._flushed.pop(value, None)
+
     def commit(self, plan: Plan) -> Folded:
         """Rewrite what the plan says, take the site out, and drop what nothing reads any more."""
         into = tuple(absorbed for rewrite in plan.rewrites if (absorbed := self._rewrite(rewrite)))

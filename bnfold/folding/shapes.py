@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -18,11 +20,11 @@ from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bnfold.folding.constants import Constants
 
-__all__ = ["Dim", "Shape", "Shapes"]
+__all__ = ["Dim", "Shape", "Shapes", "callers_first"]
 
 Dim = int | str | None  # a number, a symbol, or unknown
 Shape = tuple[Dim, ...]
@@ -79,16 +81,31 @@ _KEEP_SHAPE = frozenset(
     ]
 )
 
+_FEW = 64  # numbers in a constant that says something about shapes
+
 
 class Shapes:
     """Shapes by value; found when the object is made, and valid as long as no tensor changes its shape."""
 
-    def __init__(self, model: ir.Model, constants: Constants) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        constants: Constants,
+        originals: Mapping[ir.OperatorIdentifier, ir.Function] = MappingProxyType({}),
+    ) -> None:
+        """Find what can be found.
+
+        Args:
+            model: The model.
+            constants: Its constants.
+            originals: Of which function each specialised copy is one; a call of the copy tells the shapes of both.
+        """
         self._constants = constants
+        self._originals = originals
         self._shapes: dict[ir.Value, Shape] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
         self._learn(model.graph, model.clone())
-        for function in _callers_first(model):
+        for function in callers_first(model, originals):
             self._learn(function.graph, self._as_model(function, model))
 
     def __getitem__(self, value: ir.Value) -> Shape | None:
@@ -121,20 +138,30 @@ class Shapes:
         if copy.ir_version >= 4:  # what the caller may replace is no constant: see Constants
             for value in (value for value in copy.graph.inputs if value.name in copy.graph.initializers):
                 del copy.graph.initializers[value.name or ""]
+        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
+        originals, twins = (list(chain.from_iterable(map(_values, graphs))) for graphs in (ours, theirs))
+        self._tell_constants(graph, copy.graph)
         with _quiet():
             ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
-        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
-        for original, twin in zip(map(_values, ours), map(_values, theirs), strict=True):
-            for value, inferred in zip(original, twin, strict=True):
-                if inferred.shape is not None:
-                    self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
-                if inferred.dtype is not None:
-                    self._dtypes[value] = inferred.dtype
+        for value, inferred in zip(originals, twins, strict=True):
+            if inferred.shape is not None:
+                self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
+            if inferred.dtype is not None:
+                self._dtypes[value] = inferred.dtype
+
+    def _tell_constants(self, graph: ir.Graph, copy: ir.Graph) -> None:
+        """Let inference know the constants that a function is specialised for: a list of sizes above all."""
+        for original, twin in list(zip(graph.inputs, copy.inputs, strict=True)):
+            tensor = self._constants.tensor(original)
+            if tensor is not None and tensor.size <= _FEW and not twin.is_initializer():
+                copy.inputs.remove(twin)
+                twin.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)  # which gets the name of its value
+                copy.register_initializer(twin)
 
     def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
         """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""
         body = function.graph.clone()
-        calls = [node for node in _nodes(model) if node.op_identifier() == function.identifier()]
+        calls = [node for node in _nodes(model) if function in self._called(node, model)]
         for slot, value in enumerate(body.inputs):
             arguments = [find_input(call, slot) for call in calls]
             dtypes = {self.dtype(argument) if argument is not None else None for argument in arguments}
@@ -143,9 +170,13 @@ class Shapes:
                 value.dtype = dtype
                 if (shape := _common(shapes)) is not None:
                     value.shape = ir.Shape(shape)
-        functions = [other.clone() for other in model.functions.values()]
+        functions = [other.clone() for other in callers_first(model, top=function.graph)]
         body.opset_imports.update(function.opset_imports)
         return ir.Model(body, ir_version=model.ir_version, functions=functions)
+
+    def _called(self, call: ir.Node, model: ir.Model) -> tuple[ir.Function | None, ir.Function | None]:
+        """The function that a node calls, and that of which this is a copy."""
+        return model.functions.get(call.op_identifier()), self._originals.get(call.op_identifier())
 
     def _fill(self, value: ir.Value) -> None:
         """Walk up past ops that keep the shape, to what knows it (a loop: graphs are deeper than Python's stack)."""
@@ -215,20 +246,30 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     return (node for graph in all_graphs(model) for node in graph)
 
 
-def _callers_first(model: ir.Model) -> list[ir.Function]:
-    """The functions, each behind all those that call it. ONNX forbids recursion; a cycle is cut where it closes."""
+def callers_first(
+    model: ir.Model,
+    originals: Mapping[ir.OperatorIdentifier, ir.Function] = MappingProxyType({}),
+    top: ir.Graph | None = None,
+) -> list[ir.Function]:
+    """The functions that are called, each behind all those that call it; a cycle, which is forbidden, is cut.
+
+    Args:
+        model: The model.
+        originals: Of which function each specialised copy is one; whoever calls the copy calls that one, too.
+        top: Where to begin, if not at the main graph.
+    """
     order: list[ir.Function] = []
     seen: set[ir.OperatorIdentifier] = set()
 
     def visit(nodes: Iterable[ir.Node]) -> None:
         for node in nodes:
-            function = model.functions.get(node.op_identifier())
-            if function is not None and function.identifier() not in seen:
-                seen.add(function.identifier())
-                visit(function.all_nodes())
-                order.insert(0, function)
+            for function in (model.functions.get(node.op_identifier()), originals.get(node.op_identifier())):
+                if function is not None and function.identifier() not in seen:
+                    seen.add(function.identifier())
+                    visit(function.all_nodes())
+                    order.insert(0, function)
 
-    visit(model.graph.all_nodes())
+    visit((top or model.graph).all_nodes())
     return order
 
 

@@ -7,36 +7,6 @@ from tests.helpers import oracle
 from tests.helpers.models import affines, model_of, parse
 
 
-def test_an_attribute_that_the_caller_of_a_function_sets_blocks() -> None:
-    model = parse("""
-        g (float[N,2,5] x) => (y) { y = local.f <g = 1> (x) }
-        <domain: "local", opset_import: ["": 20]>
-        f <g> (x) => (y) {
-            w = Constant <value = float[2,2,1] {1.0, 2.0, 3.0, 4.0}> ()
-            p = Constant <value = float[2] {1.0, 2.0}> ()
-            h = Conv <group: int = @g> (x, w)
-            y = BatchNormalization (h, p, p, p, p)
-        }
-    """)
-    (kept,) = bnfold.fold(model).kept
-    assert "has an attribute group that the caller of the function sets" in kept.reason
-
-
-def test_a_batch_normalization_whose_epsilon_the_caller_sets_stays() -> None:
-    model = parse("""
-        g (float[N,2,5] x) => (y) { y = local.f <e = 0.1> (x) }
-        <domain: "local", opset_import: ["": 20]>
-        f <e> (x) => (y) {
-            p = Constant <value = float[2] {1.0, 2.0}> ()
-            w = Constant <value = float[2,2,1] {1.0, 2.0, 3.0, 4.0}> ()
-            h = Conv (x, w)
-            y = BatchNormalization <epsilon: float = @e> (h, p, p, p, p)
-        }
-    """)
-    (kept,) = bnfold.fold(model).kept
-    assert "the caller of the function sets" in kept.reason
-
-
 def test_a_new_constant_in_a_body_before_ir_version_4() -> None:
     """Every initializer must be listed as an input there, and a body has no inputs of its own."""
     from tests.folding.ops.test_contract import in_a_branch
@@ -126,18 +96,6 @@ def test_a_default_that_only_lends_its_shape_stays_an_input() -> None:
     assert not result.kept
     assert "d" in result.model.graph.initializers
     assert [value.name for value in result.model.graph.inputs] == ["x", "d"]
-
-
-def test_a_constant_that_the_caller_of_a_function_sets_is_none() -> None:
-    model = parse("""
-        g (float[N,2,5] x) => (y) { y = local.f <v = [1.0, 2.0]> (x) }
-        <domain: "local", opset_import: ["": 20]>
-        f <v> (x) => (y) {
-            p = Constant <value_floats: floats = @v> ()
-            y = BatchNormalization (x, p, p, p, p)
-        }
-    """)
-    assert "is computed at run time" in bnfold.fold(model).kept[0].reason
 
 
 def test_the_long_name_of_the_standard_domain_is_the_standard_domain() -> None:
