@@ -28,7 +28,21 @@ Dim = int | str | None  # a number, a symbol, or unknown
 Shape = tuple[Dim, ...]
 
 # Ops whose first output has the shape of their first input.
-_KEEP_SHAPE = frozenset({"BatchNormalization", "Dropout", "Identity", "Relu"})
+_KEEP_SHAPE = frozenset(
+    {
+        "BatchNormalization",
+        "DequantizeLinear",
+        "Dropout",
+        "GroupNormalization",
+        "Identity",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "QuantizeLinear",
+        "RMSNormalization",
+        "Relu",
+        "Softmax",
+    }
+)
 
 
 class Shapes:

@@ -55,6 +55,7 @@ class Builder:
         steps += [self.transposed_conv] if len(sizes) > 1 else []
         steps += [self.sum, self.sum, self.concat] + ([self.pool] if len(sizes) > 1 else [])
         steps += [self.quantised_weight, self.attention] if len(sizes) > 1 else [self.quantised_weight]
+        steps += [self.normalise] if len(sizes) > 1 else []
         self.choice(steps)(value, sizes)
 
     def batch_norm(self, value: ir.Value, sizes: list[int]) -> None:
@@ -189,6 +190,13 @@ class Builder:
         if self.rng.random() < 0.7:
             self.op("Softmax", [self.tensors[-1][0]], [*sizes[:-1], rows])
         self.op("MatMul", [self.tensors[-1][0], value], sizes)
+
+    def normalise(self, value: ir.Value, sizes: list[int]) -> None:
+        """Statistics of its own: over the last axis, or over all behind the channels."""
+        if self.rng.random() < 0.5:
+            self.op("LayerNormalization", [value, self.weights(sizes[-1]), self.weights(sizes[-1])], sizes)
+        else:
+            self.op("InstanceNormalization", [value, self.weights(sizes[0]), self.weights(sizes[0])], sizes)
 
     def finish(self) -> ir.Model:
         """Every tensor without a reader is an output, and now and then another one."""

@@ -13,6 +13,7 @@ from bnfold.folding.ops.dequantize_linear import DequantizeLinearRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
+from bnfold.folding.ops.normalization import NormalizationRule
 from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.recurrent import RecurrentRule
 from bnfold.folding.ops.relu import ReluRule
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     GemmRule(),
     IdentityRule(),
     MatMulRule(),
+    NormalizationRule(),
     PoolRule(),
     RecurrentRule(),
     ReluRule(),
