@@ -10,6 +10,7 @@ from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
 from bnfold.folding.ops.dequantize_linear import DequantizeLinearRule
+from bnfold.folding.ops.einsum import EinsumRule
 from bnfold.folding.ops.gemm import GemmRule
 from bnfold.folding.ops.identity import IdentityRule
 from bnfold.folding.ops.matmul import MatMulRule
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     ConvRule(),
     ConvTransposeRule(),
     DequantizeLinearRule(),
+    EinsumRule(),
     GemmRule(),
     IdentityRule(),
     MatMulRule(),

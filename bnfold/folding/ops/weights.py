@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from bnfold.folding.view import View
 
-__all__ = ["Change", "Weight", "agree", "asked", "changed_bias", "find_output"]
+__all__ = ["Change", "Weight", "agree", "asked", "changed_bias", "find_output", "without_dust"]
 
 _CLOSE = 1e-12
+_DUST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -255,3 +256,9 @@ def asked(value: ir.Value, wanted: Reexpression, view: View) -> Change:
     if wanted.is_identity and view.settled(value) is None:
         return Change()
     return Change(carry={value: wanted})
+
+
+def without_dust(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum, and 0 where the two cancel but for the last bits of float64: a shift that was handed on is no bias."""
+    total = left + right
+    return np.where(np.abs(total) <= _DUST * np.abs(left), 0.0, total)
