@@ -9,6 +9,7 @@ from bnfold.folding.ops.batch_normalization import BatchNormalizationRule
 from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.deform_conv import DeformConvRule
 from bnfold.folding.ops.dequantize_linear import DequantizeLinearRule
 from bnfold.folding.ops.einsum import EinsumRule
 from bnfold.folding.ops.gemm import GemmRule
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
+    DeformConvRule(),
     DequantizeLinearRule(),
     EinsumRule(),
     GemmRule(),

@@ -196,8 +196,10 @@ def changed_bias(
     added: NDArray[np.float64],
     scale: NDArray[np.float64],
     shift: NDArray[np.float64],
+    *,
+    slot: int = 2,
 ) -> Change:
-    """``scale·(bias + added) + shift`` in slot 2; nothing where the bias is absent and stays 0.
+    """``scale·(bias + added) + shift`` as the bias; nothing where the bias is absent and stays 0.
 
     Args:
         node: The op.
@@ -206,6 +208,7 @@ def changed_bias(
         added: What the shift of the input amounts to, one number for each output channel.
         scale: Applied to the output, likewise.
         shift: Applied to the output, likewise.
+        slot: Which input the bias is.
 
     Raises:
         Blocked: A bias would have to be made, and the type of its numbers is not known.
@@ -214,10 +217,10 @@ def changed_bias(
     if value is None:
         if constant.any() and view.dtype(required_input(node, 1)) is None:
             raise Blocked("would get a bias, whose type is not known")
-        return Change({2: lambda: constant}) if constant.any() else Change()
+        return Change({slot: lambda: constant}) if constant.any() else Change()
     old = view.find_weight(value)
     if old is not None:
-        return Change({2: lambda: scale * (old + added) + shift})
+        return Change({slot: lambda: scale * (old + added) + shift})
     return asked(value, Reexpression.from_write(Affine(scale, constant)), view)
 
 
