@@ -46,22 +46,28 @@ _KEEP_SHAPE = frozenset(
         "Clip",
         "Cos",
         "Cosh",
+        "DequantizeLinear",
         "Dropout",
         "Elu",
         "Erf",
         "Exp",
         "Floor",
         "Gelu",
+        "GroupNormalization",
         "HardSigmoid",
         "HardSwish",
         "Hardmax",
         "Identity",
+        "InstanceNormalization",
+        "LayerNormalization",
         "LeakyRelu",
         "Log",
         "LogSoftmax",
         "Mish",
         "Neg",
         "PRelu",
+        "QuantizeLinear",
+        "RMSNormalization",
         "Reciprocal",
         "Relu",
         "Round",
@@ -201,9 +207,9 @@ class Shapes:
         if node.op_type == "Reshape" and constant is not None:
             # 0 and −1 stand for sizes that the constant does not tell.
             return tuple(size if size > 0 else None for size in constant.numpy().tolist())
-        if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
+        if node.op_type in ("Conv", "ConvTranspose", "DeformConv") and constant is not None:
             rank = len(constant.shape)
-            channels = constant.shape.numpy()[0] if node.op_type == "Conv" else None
+            channels = constant.shape.numpy()[0] if node.op_type != "ConvTranspose" else None
             return (None, channels, *[None] * (rank - 2))
         return None
 
@@ -215,7 +221,7 @@ class Shapes:
             if node.op_type == "Gemm":
                 return (None, None)
             constant = self._constants.tensor(find_input(node, 1))
-            if node.op_type in ("Conv", "ConvTranspose") and constant is not None:
+            if node.op_type in ("Conv", "ConvTranspose", "DeformConv") and constant is not None:
                 return (None,) * len(constant.shape)
             if _keeps_shape(node) and node.outputs[0] in self._shapes:
                 return self._shapes[node.outputs[0]]

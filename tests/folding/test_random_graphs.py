@@ -55,8 +55,9 @@ class Builder:
         steps += [self.transposed_conv] if len(sizes) > 1 else []
         steps += [self.sum, self.sum, self.concat] + ([self.pool] if len(sizes) > 1 else [])
         steps += [self.move, self.move, self.move]
-        steps += [self.quantised_weight, self.attention] if len(sizes) > 1 else [self.quantised_weight]
+        steps += [self.quantised_weight, self.attention, self.normalise] if len(sizes) > 1 else [self.quantised_weight]
         steps += [self.choice([self.elementwise, self.prelu, self.clip, self.where, self.product])]
+        steps += [self.einsum]
         self.choice(steps)(value, sizes)
 
     def batch_norm(self, value: ir.Value, sizes: list[int]) -> None:
@@ -325,6 +326,20 @@ class Builder:
         result = [out, *sizes[1:]] if kind == "Conv" else [*sizes[:-1], out]
         self.op(kind, [value, weight.outputs[0]], result)
 
+    def einsum(self, value: ir.Value, sizes: list[int]) -> None:
+        """One label is summed over, or none is, and the constant may have another one as well."""
+        labels = "bcde"[: len(sizes) + 1]
+        summed = int(self.rng.integers(len(sizes)))
+        out = int(self.rng.integers(1, 5))
+        kept = [label for label in labels[1:] if label != labels[summed + 1]]
+        extra = kept[:1] if self.rng.random() < 0.3 else []
+        size = {"z": out, **dict(zip(labels[1:], sizes, strict=True))}
+        weight = [labels[summed + 1], "z", *extra]
+        result = [*kept, "z"] if self.rng.random() < 0.5 else ["z", *kept]
+        equation = f"{labels},{''.join(weight)}->b{''.join(result)}"
+        operands = [value, self.weights(*(size[label] for label in weight))]
+        self.op("Einsum", operands, [size[label] for label in result], equation=equation)
+
     def attention(self, value: ir.Value, sizes: list[int]) -> None:
         """Softmax(x·W)·x, or the product without Softmax."""
         rows = sizes[-2]
@@ -332,6 +347,13 @@ class Builder:
         if self.rng.random() < 0.7:
             self.op("Softmax", [self.tensors[-1][0]], [*sizes[:-1], rows])
         self.op("MatMul", [self.tensors[-1][0], value], sizes)
+
+    def normalise(self, value: ir.Value, sizes: list[int]) -> None:
+        """Statistics of its own: over the last axis, or over all behind the channels."""
+        if self.rng.random() < 0.5:
+            self.op("LayerNormalization", [value, self.weights(sizes[-1]), self.weights(sizes[-1])], sizes)
+        else:
+            self.op("InstanceNormalization", [value, self.weights(sizes[0]), self.weights(sizes[0])], sizes)
 
     def finish(self) -> ir.Model:
         """Every tensor without a reader is an output, and now and then another one."""

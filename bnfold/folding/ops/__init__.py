@@ -13,8 +13,10 @@ from bnfold.folding.ops.concat import ConcatRule
 from bnfold.folding.ops.control_flow import IfRule, LoopRule
 from bnfold.folding.ops.conv import ConvRule
 from bnfold.folding.ops.conv_transpose import ConvTransposeRule
+from bnfold.folding.ops.deform_conv import DeformConvRule
 from bnfold.folding.ops.depth_space import DepthSpaceRule
 from bnfold.folding.ops.dequantize_linear import DequantizeLinearRule
+from bnfold.folding.ops.einsum import EinsumRule
 from bnfold.folding.ops.expand import ExpandRule
 from bnfold.folding.ops.gather import GatherRule
 from bnfold.folding.ops.gemm import GemmRule
@@ -27,6 +29,7 @@ from bnfold.folding.ops.matmul import MatMulRule
 from bnfold.folding.ops.mul import MulRule
 from bnfold.folding.ops.negation import NegationRule
 from bnfold.folding.ops.nonlinear import NonlinearRule
+from bnfold.folding.ops.normalization import NormalizationRule
 from bnfold.folding.ops.pad import PadRule
 from bnfold.folding.ops.pool import PoolRule
 from bnfold.folding.ops.prelu import PReluRule
@@ -59,8 +62,10 @@ RULES: tuple[Rule, ...] = (
     ConcatRule(),
     ConvRule(),
     ConvTransposeRule(),
+    DeformConvRule(),
     DepthSpaceRule(),
     DequantizeLinearRule(),
+    EinsumRule(),
     ExpandRule(),
     GatherRule(),
     GemmRule(),
@@ -74,6 +79,7 @@ RULES: tuple[Rule, ...] = (
     MulRule(),
     NegationRule(),
     NonlinearRule(),
+    NormalizationRule(),
     PReluRule(),
     PadRule(),
     PoolRule(),

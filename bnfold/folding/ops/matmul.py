@@ -11,7 +11,7 @@ from bnfold.folding.answers import Blocked, Choice
 from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS, without_leading_ones
 from bnfold.folding.ops.products import answer_product
-from bnfold.folding.ops.weights import Change, agree, asked
+from bnfold.folding.ops.weights import Change, agree, asked, without_dust
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.view import channels
 
@@ -149,7 +149,7 @@ class MatMulRule:
             handed_on = agree(node, view, scaled(ones) | behind, (data, output))
             return Choice((handed_on, with_bias(ones, added))) if may_add else handed_on
         out_scale, out_shift = channels(view.write(output), axis, weight.shape[-1], "output")  # condition 2
-        return with_bias(out_scale, _without_dust(out_scale * added, out_shift))
+        return with_bias(out_scale, without_dust(out_scale * added, out_shift))
 
 
 def _weight_slot(node: ir.Node, view: View) -> int | None:
@@ -167,9 +167,3 @@ def _oriented(array: NDArray[np.float64], on_left: bool) -> NDArray[np.float64]:
 
 def _of_rank(array: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
-
-
-def _without_dust(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum, and 0 where the two cancel but for the last bits of float64: a shift that was handed on is no bias."""
-    total = left + right
-    return np.where(np.abs(total) <= 1e-12 * np.abs(left), 0.0, total)

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from bnfold.folding.view import View
 
-__all__ = ["Change", "Weight", "agree", "asked", "changed_bias", "find_output"]
+__all__ = ["Change", "Weight", "agree", "asked", "changed_bias", "find_output", "without_dust"]
 
 _CLOSE = 1e-12
+_DUST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,10 @@ def changed_bias(
     added: NDArray[np.float64],
     scale: NDArray[np.float64],
     shift: NDArray[np.float64],
+    *,
+    slot: int = 2,
 ) -> Change:
-    """``scale·(bias + added) + shift`` in slot 2; nothing where the bias is absent and stays 0.
+    """``scale·(bias + added) + shift`` as the bias; nothing where the bias is absent and stays 0.
 
     Args:
         node: The op.
@@ -205,6 +208,7 @@ def changed_bias(
         added: What the shift of the input amounts to, one number for each output channel.
         scale: Applied to the output, likewise.
         shift: Applied to the output, likewise.
+        slot: Which input the bias is.
 
     Raises:
         Blocked: A bias would have to be made, and the type of its numbers is not known.
@@ -213,10 +217,10 @@ def changed_bias(
     if value is None:
         if constant.any() and view.dtype(required_input(node, 1)) is None:
             raise Blocked("would get a bias, whose type is not known")
-        return Change({2: lambda: constant}) if constant.any() else Change()
+        return Change({slot: lambda: constant}) if constant.any() else Change()
     old = view.find_weight(value)
     if old is not None:
-        return Change({2: lambda: scale * (old + added) + shift})
+        return Change({slot: lambda: scale * (old + added) + shift})
     return asked(value, Reexpression.from_write(Affine(scale, constant)), view)
 
 
@@ -256,3 +260,9 @@ def asked(value: ir.Value, wanted: Reexpression, view: View) -> Change:
     if wanted.is_identity and view.settled(value) is None:
         return Change()
     return Change(carry={value: wanted})
+
+
+def without_dust(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum, and 0 where the two cancel but for the last bits of float64: a shift that was handed on is no bias."""
+    total = left + right
+    return np.where(np.abs(total) <= _DUST * np.abs(left), 0.0, total)
