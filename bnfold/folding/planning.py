@@ -274,7 +274,7 @@ class _Search:
 
     def _plan(self, route: str, state: _State) -> Plan:
         new_nodes = sum(answer.new_nodes for answer in state.answers.values())
-        if new_nodes > 1:
+        if new_nodes > self._site.worth:
             raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new nodes")
         rewrites = {node: answer.rewrite() for node, answer in state.answers.items() if answer.rewrite}
         for node, rewrite in rewrites.items():

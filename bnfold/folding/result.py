@@ -24,7 +24,7 @@ class Absorption:
     Attributes:
         node: Its name.
         op_type: What it is now.
-        constants: The names of the constants that changed or were added.
+        constants: The names of the constants that changed or were added, and of attributes that did.
     """
 
     node: str

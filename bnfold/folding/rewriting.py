@@ -91,6 +91,7 @@ class Rewriter:
         if rewrite.op_type is not None:
             node.op_type = rewrite.op_type
         node.attributes.update(rewrite.attributes)
+        changed += rewrite.attributes
         if rewrite.padding is not None:
             changed.append(self._pad_in_front(node, rewrite.padding, rewrite.dtype_slot))
         if rewrite.bias_behind is not None:

@@ -7,7 +7,7 @@ Each of these is ``y = scale·x + shift``:
 
 Nodes of the second kind in a row, of which nothing between is read by anyone else, are one affine: Mul → Add is how
 frozen statistics are exported, and Sub(mean) → Div(Sqrt(var + epsilon)) → Mul(scale) → Add(bias) is BatchNormalization
-spelt out. An Add directly behind a MatMul is its bias, and no affine.
+spelt out. An Add directly behind a MatMul or an Einsum is its bias, and no affine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PARAMETERS = ("scale", "bias", "mean", "var")
 
 _CONSTANT_OPS = frozenset({"Add", "Div", "Mul", "Sub"})
 _FACTORS = frozenset({"Div", "Mul"})
-_PRODUCTS = frozenset({"MatMul"})  # a constant added behind one is its bias
+_PRODUCTS = frozenset({"Einsum", "MatMul"})  # a constant added behind one is its bias
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Site:
     def op_type(self) -> str:
         """What it is, for reports."""
         return " → ".join(node.op_type for node in self.nodes)
+
+    @property
+    def worth(self) -> int:
+        """How many new nodes its removal may cost: a BatchNormalization is worth an Add, an Add is not."""
+        return 1 if self.nodes[0].op_type == "BatchNormalization" else min(1, len(self.nodes) - 1)
 
     def label(self, facts: Facts) -> str:
         """How reports name it."""
