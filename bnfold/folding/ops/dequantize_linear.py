@@ -14,7 +14,6 @@ from bnfold.folding.nodes import find_input, integer, required_input
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bnfold.affine import Affine
     from bnfold.folding.view import View
 
 __all__ = ["DequantizeLinearRule"]
@@ -68,8 +67,8 @@ class DequantizeLinearRule:
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer:  # noqa: D102 - see Rule
-        codes = view.constant(node.inputs[0])
-        if node.op_type == "QuantizeLinear" or codes is None:  # condition 1
+        codes = view.numbers(node.inputs[0])
+        if codes is None:  # condition 1
             raise Blocked("quantises an activation: a fold across it would not be exact bit for bit")
         step = view.weight(required_input(node, 1), "a scale")
         write = view.write(node.outputs[0])
@@ -83,7 +82,9 @@ class DequantizeLinearRule:
         if zero_point is not None and zero_point.shape != new_step.shape:
             constants[2] = np.broadcast_to(zero_point.astype(np.float64).reshape(-1), new_step.shape)
         if write.shift.any():
-            constants[0] = _shifted_codes(node, view, write, spread(new_step, codes.shape, axis, block_size))
+            if view.dtype(required_input(node, 0)) is not ir.DataType.INT32:  # condition 4
+                raise Blocked("has integers that a shift would change")
+            constants[0] = _shifted(codes, write.shift / spread(new_step, codes.shape, axis, block_size))
         attributes = {} if axis == integer(node, "axis", 1) else {"axis": ir.AttrInt64("axis", axis)}
         return Answer(rewrite=lambda: Rewrite(node, constants, attributes=attributes))
 
@@ -125,13 +126,9 @@ def _check_positive(node: ir.Node, view: View, step: NDArray[np.float64], new: N
             raise Blocked("would need a quantisation scale that is rounded to 0")
 
 
-def _shifted_codes(node: ir.Node, view: View, write: Affine, step: NDArray[np.float64]) -> NDArray[np.float64]:
-    stored = view.constant(node.inputs[0])
-    codes = view.numbers(node.inputs[0])
-    if stored is None or codes is None or stored.dtype != np.int32:  # condition 4
-        raise Blocked("has integers that a shift would change")
-    new = codes + write.shift / step
+def _shifted(codes: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
     limits = np.iinfo(np.int32)
+    new = codes + shift
     if not ((new > limits.min) & (new < limits.max)).all():  # condition 4
         raise Blocked("would need integers of more than 32 bits")
     return new

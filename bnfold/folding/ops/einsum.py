@@ -71,13 +71,8 @@ class EinsumRule:
         labels = _Labels.of(node, view)  # condition 1
         operand, data = required_input(node, labels.slot), required_input(node, 1 - labels.slot)
         output = node.outputs[0]
-        constant = view.find_weight(operand)
-        weight = constant if constant is not None else view.numbers(operand)
-        if weight is None or weight.ndim != len(labels.weight):
-            raise Blocked("has an equation that does not fit its operands")
+        constant, weight = view.find_weight(operand), labels.numbers
         read = view.read(data)
-        if read.rank != len(labels.data):
-            raise Blocked("has an equation that does not fit its operands")
         in_scale = _along(read.scale, labels.data, labels.weight, weight)  # condition 2
         added = _added(read.shift, labels, weight)
         may_add = view.new_nodes_allowed and (constant is not None or view.dtype(operand) is not None)
@@ -115,20 +110,22 @@ class _Labels:
         data: The labels of the other one, in order.
         weight: The labels of the constant.
         output: The labels of the output.
+        numbers: The constant.
     """
 
     slot: int
     data: str
     weight: str
     output: str
+    numbers: NDArray[np.float64]
 
     @classmethod
     def of(cls, node: ir.Node, view: View) -> _Labels:
         equation = text(node, "equation", "").replace(" ", "")
         inputs, arrow, output = equation.partition("->")
         operands = inputs.split(",")
-        if len(operands) != 2 or len(node.inputs) != 2:  # condition 1
-            raise Blocked(f"has {len(node.inputs)} operands")
+        if len(operands) != 2:  # condition 1
+            raise Blocked(f"has {len(operands)} operands")
         if "." in equation:  # condition 1
             raise Blocked(f"has an ellipsis in its equation {equation}")
         if not arrow:  # what appears once, in alphabetical order
@@ -137,8 +134,9 @@ class _Labels:
             raise Blocked(f"has a label twice in one operand of its equation {equation}")
         for find in (view.find_weight, view.numbers):
             for slot in (1, 0):
-                if find(node.inputs[slot]) is not None:
-                    return cls(slot, operands[1 - slot], operands[slot], output)
+                numbers = find(node.inputs[slot])
+                if numbers is not None:
+                    return cls(slot, operands[1 - slot], operands[slot], output, numbers)
         raise Blocked("multiplies two tensors that are both computed at run time")
 
 

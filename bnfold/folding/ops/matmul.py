@@ -99,17 +99,15 @@ class MatMulRule:
     )
 
     def answer(self, node: ir.Node, view: View) -> Answer | Choice:  # noqa: D102 - see Rule
-        slot = _weight_slot(node, view)
-        if slot is None:
+        found = _find_weight(node, view)
+        if found is None:
             return answer_product(node, view)
+        slot, stored = found
         operand, data, output = required_input(node, slot), required_input(node, 1 - slot), node.outputs[0]
         constant = view.find_weight(operand)
         if constant is None and view.settled(operand) is not None and view.settled(output) is None:
             return answer_product(node, view)  # a quantised weight that the rest of the plan changes
         on_left = slot == 0
-        stored = constant if constant is not None else view.numbers(operand)
-        if stored is None:
-            raise Blocked("multiplies two tensors that are both computed at run time")
         weight = _oriented(stored, on_left)  # […, K, N]
         rank = view.rank(data)
         if stored.ndim < 2 or rank < stored.ndim:  # condition 1
@@ -152,12 +150,13 @@ class MatMulRule:
         return with_bias(out_scale, without_dust(out_scale * added, out_shift))
 
 
-def _weight_slot(node: ir.Node, view: View) -> int | None:
-    """Which operand is a constant, or else quantised."""
+def _find_weight(node: ir.Node, view: View) -> tuple[int, NDArray[np.float64]] | None:
+    """Which operand is a constant, or else quantised, and its numbers."""
     for find in (view.find_weight, view.numbers):
         for slot in (1, 0):
-            if find(required_input(node, slot)) is not None:
-                return slot
+            numbers = find(required_input(node, slot))
+            if numbers is not None:
+                return slot, numbers
     return None
 
 

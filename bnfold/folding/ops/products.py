@@ -9,7 +9,7 @@ import numpy as np
 from bnfold.affine import Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
 from bnfold.folding.constants import FLOATS
-from bnfold.folding.nodes import find_input, integer, integers, required_input
+from bnfold.folding.nodes import integer, integers, required_input
 from bnfold.folding.ops.identity import at_inference
 from bnfold.folding.reexpression import Reexpression
 
@@ -75,7 +75,7 @@ class _Product:
         shapes = [view.shape(value) for value in self.tensors]
         if self._left is self._right:  # condition 1
             raise Blocked("multiplies a tensor with itself")
-        if len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) < 2:  # condition 1
+        if len({len(shape) for shape in shapes}) > 1:  # condition 1
             raise Blocked(f"multiplies tensors of {len(shapes[0])} and {len(shapes[1])} axes, known at run time")
 
     def options(self) -> Iterator[Answer]:
@@ -194,21 +194,17 @@ def _has_shift(known: Reexpression) -> bool:
 
 def _sums_to_one(value: ir.Value, axis: int, view: View) -> bool:
     """Whether Softmax wrote a tensor, normalised along ``axis``, behind nothing but copies and Transposes."""
-    while (node := value.producer()) is not None and node.domain == "":
-        if node.op_type == "Softmax":
-            rank = view.rank(value)
-            over_one = view.opset(node) >= _SOFTMAX_OF_ONE_AXIS
-            return integer(node, "axis", -1 if over_one else 1) % rank == axis and (over_one or axis == rank - 1)
+    rank = view.rank(value)
+    node = value.producer()
+    while node is not None and (node.op_type == "Transpose" or _copies(node, view)) and node.domain == "":
         if node.op_type == "Transpose":
-            rank = view.rank(value)
             axis = (integers(node, "perm", ()) or tuple(reversed(range(rank))))[axis]
-        elif not _copies(node, view):
-            return False
-        source = find_input(node, 0)
-        if source is None:
-            return False
-        value = source
-    return False
+        node = required_input(node, 0).producer()
+    if node is None or node.op_type != "Softmax" or node.domain != "":
+        return False
+    if view.opset(node) < _SOFTMAX_OF_ONE_AXIS:
+        return integer(node, "axis", 1) % rank == axis == rank - 1
+    return integer(node, "axis", -1) % rank == axis
 
 
 def _copies(node: ir.Node, view: View) -> bool:

@@ -386,6 +386,7 @@ def test_weights_that_are_quantised_in_the_graph_keep_their_own_quantisation() -
     np.testing.assert_array_equal(constant(folded, "w"), constant(model, "w"))
 
 
+@pytest.mark.slow
 def test_onnxruntime_runs_what_a_quantised_convolution_becomes() -> None:
     model = quantised(
         """

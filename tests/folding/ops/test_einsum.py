@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import bnfold
+from bnfold.folding.facts import Facts
+from bnfold.folding.planning import find_plan
+from bnfold.folding.sites import find_sites
 from tests.helpers import oracle
 from tests.helpers.conditions import assert_kept
 from tests.helpers.models import constant, model_of, serialised
@@ -134,6 +137,14 @@ def test_every_place_of_a_label(text, equation) -> None:
     assert result.nodes_after <= result.nodes_before
     oracle.assert_equal(model, result.model)
     assert serialised(bnfold.fold(result.model).model) == serialised(result.model)
+
+
+def test_no_add_is_made_before_plans_may_make_one() -> None:
+    facts = Facts(model_of(_BEHIND.replace("EQUATION", "bij,ik->bkj")))
+    (site,), _ = find_sites(facts)
+    attempts = find_plan(site, facts, new_nodes_allowed=False)
+    assert "has no bias that could take the shift in" in attempts[0].reason
+    assert find_plan(site, facts, new_nodes_allowed=True).cost[0] == 1
 
 
 def test_a_quantised_constant_keeps_its_integers() -> None:

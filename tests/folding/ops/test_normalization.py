@@ -221,3 +221,9 @@ def test_a_statistic_that_would_change_keeps_the_affine() -> None:
         """,
         "LayerNormalization 'z' writes 'm', a statistic",
     )
+
+
+def test_a_mean_that_is_an_output_takes_no_shift_off() -> None:
+    reader = "z, m = LayerNormalization (h, gamma, beta)"
+    text = STREAM.replace("READER", reader).replace("float[P]", "float[6]").replace("z)", "z, float[N,4,1] m)")
+    assert_kept(text, "also says what the mean was")

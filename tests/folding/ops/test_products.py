@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import bnfold
@@ -25,6 +26,29 @@ BROKEN = {
         }
         """,
         "multiplies tensors of 3 and 2 axes, known at run time",
+    ),
+    "of_a_constant_with_more_axes": (
+        """
+        g (float[4,5] x, float[3,5,4] w, BN4) => (float[3,4,4] y) {
+            h = MatMul (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+        """,
+        "multiplies a tensor of 2 axes with a constant of 3",
+    ),
+    "all_axes_of_large_tensors": (
+        """
+        g (float[1,90000] x, float[90000] scale, float[90000] zero_bias, float[90000] zero_mean, float[90000] var)
+                => (float[1,300,300] y) {
+            r = Tanh (x)
+            n = BatchNormalization (r, scale, zero_bias, zero_mean, var)
+            cut = Constant <value_ints = [1,300,300]> ()
+            m = Reshape (n, cut)
+            t = Transpose <perm = [0,2,1]> (m)
+            y = MatMul (m, t)
+        }
+        """,
+        "multiplies two tensors that both change along all of their axes",
     ),
     "a_shift_without_softmax": (
         """
@@ -116,6 +140,18 @@ BROKEN = {
         }
         """,
         "otherwise than by a scale",
+    ),
+    "a_tensor_that_nobody_knows_to_sum_to_one": (
+        """
+        g (float[N,4,4] x, float[4,4] v, BN4) => (float[N,4,4] y) {
+            p = Identity (x)
+            a = MatMul (x, v)
+            h = MatMul (p, a)
+            t = Transpose <perm = [0,2,1]> (h)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }
+        """,
+        "and 'h' has a shift",
     ),
     "a_batch_that_is_broadcast": (
         """
@@ -355,3 +391,50 @@ def test_a_dead_channel_passes_in_the_values() -> None:
     oracle.assert_equal(model, result.model)
     assert not result.kept
     assert not np.abs(constant(result.model, "w")[:, 1]).any()
+
+
+def test_a_channel_that_is_lost_in_both_operands_keeps_the_affine() -> None:
+    model = model_of(f"""
+        g (float[N,4,5] x, float[16,3] w, {SCALE4} => (float[N,3] y) {{
+            r = Tanh (x)
+            n = BatchNormalization (r, scale, zero_bias, zero_mean, var)
+            t = Transpose <perm = [0,2,1]> (n)
+            h = MatMul (n, t)
+            f = Flatten (h)
+            y = Gemm (f, w)
+        }}
+    """)
+    set_constant(model, model.graph.initializers["scale"], np.array([0.0, 1.0, 2.0, 3.0]))
+    assert "otherwise than by a scale" in bnfold.fold(model).kept[0].reason
+
+
+def test_a_constant_that_is_wanted_beside_another_change_keeps_the_affine() -> None:
+    model = model_of("""
+        g (float[1,4,4] x, float[4,4,1] w, float[8] scale, float[8] zero_bias, float[8] zero_mean, float[8] var)
+                => (float[1,8,4] y) {
+            a = Conv (x, w)
+            r = Tanh (x)
+            h = MatMul (a, r)
+            c = Concat <axis = 1> (a, h)
+            y = BatchNormalization (c, scale, zero_bias, zero_mean, var)
+        }
+    """)
+    set_constant(model, model.graph.initializers["scale"], np.array([0.0, 1, 2, 3, 4, 5, 6, 7]))
+    assert "otherwise than by a scale" in bnfold.fold(model).kept[0].reason
+
+
+def test_softmax_of_another_domain_need_not_sum_to_one() -> None:
+    model = model_of("""
+        g (float[N,4,5] x, float[5,4] w, float[5,4] v, BN4) => (float[N,4,4] y) {
+            scores = MatMul (x, w)
+            p = Softmax (scores)
+            a = MatMul (x, v)
+            h = MatMul (p, a)
+            t = Transpose <perm = [0,2,1]> (h)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }
+    """)
+    softmax = model.graph.node(1)
+    softmax.domain, model.opset_imports["custom"] = "custom", 1
+    softmax.outputs[0].shape, model.graph.node(3).outputs[0].shape = ir.Shape(["N", 4, 4]), ir.Shape(["N", 4, 4])
+    assert "and 'h' has a shift" in bnfold.fold(model).kept[0].reason

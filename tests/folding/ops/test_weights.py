@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import bnfold
+from bnfold.affine import Affine
+from bnfold.folding.answers import Blocked
+from bnfold.folding.facts import Facts
+from bnfold.folding.ops.conv import ConvRule
+from bnfold.folding.reexpression import Reexpression
+from bnfold.folding.view import View
 from tests.helpers import oracle
 from tests.helpers.conditions import assert_kept
 from tests.helpers.models import constant, model_of, serialised, set_constant
@@ -213,14 +220,15 @@ def test_a_c_of_one_axis_that_is_computed_takes_scale_and_shift() -> None:
     """)
 
 
-def test_a_computed_c_before_opset_7_keeps_the_affine() -> None:
+@pytest.mark.parametrize("beta", ["1.0", "0.0"])
+def test_a_computed_c_before_opset_7_keeps_the_affine(beta) -> None:
     assert_kept(
-        """
-        g (float[3,5] x, float[5,4] w, float[5,4] v, BN4) => (float[3,4] y) {
+        f"""
+        g (float[3,5] x, float[5,4] w, float[5,4] v, BN4) => (float[3,4] y) {{
             c = MatMul (x, v)
-            h = Gemm <broadcast = 1> (x, w, c)
+            h = Gemm <broadcast = 1, beta = {beta}> (x, w, c)
             y = BatchNormalization <is_test = 1> (h, scale, bias, mean, var)
-        }
+        }}
         """,
         "is of opset 6, whose broadcasting is another one",
         opset=6,
@@ -277,3 +285,30 @@ def test_an_infinite_weight_beside_a_computed_bias_makes_no_nan() -> None:
     set_constant(model, model.graph.initializers["w"], weight)
     folded = bnfold.fold(model).model
     assert np.isfinite(constant(folded, "b")).all()
+
+
+def test_a_scale_of_zero_in_front_of_a_weight_that_changes() -> None:
+    model = model_of("g (float[4,2,3] x, float[1,2,5] u) => (float[1,4,3] y) { w = Tanh (x) y = Conv (u, w) }")
+    node = model.graph.node(1)
+    scales = np.array([0.0, 2.0]).reshape(1, 2, 1), np.full((1, 1, 1), 3.0)
+    data, weight = (Affine(scale, np.zeros_like(scale)) for scale in scales)
+    settled = {node.inputs[0]: Reexpression.from_read(data), node.inputs[1]: Reexpression.from_write(weight)}
+    with pytest.raises(Blocked, match="cannot make up for a scale of 0 in front of it"):
+        ConvRule().answer(node, View(Facts(model), settled))
+
+
+def test_no_bias_is_made_of_a_type_that_is_not_known() -> None:
+    """The scale is exactly 1: only the shift remains, and a weight from an op that nobody knows."""
+    model = model_of("""
+        g (float[4,2,3] x, float[1,2,5] u, BN4) => (float[1,4,3] y) {
+            w = Tanh (x)
+            h = Conv (u, w)
+            y = BatchNormalization <epsilon = 0.0> (h, scale, bias, mean, var)
+        }
+    """)
+    for name in ("scale", "var"):
+        set_constant(model, model.graph.initializers[name], np.ones(4))
+    maker = model.graph.node(0)
+    maker.domain, model.opset_imports["custom"] = "custom", 1
+    maker.outputs[0].shape = ir.Shape([4, 2, 3])
+    assert "would get a bias, whose type is not known" in bnfold.fold(model).kept[0].reason
