@@ -35,7 +35,9 @@ class Facts:
         self.shapes = Shapes(model, self.constants, copies.originals)
         self.untouchable = _matching(model, keep)
         self._owners = {body: node for graph in all_graphs(model) for node in graph for body in bodies_of(node)}
-        self._functions = {function.graph: function for function in model.functions.values()}
+        self._functions = {  # a copy is told of by the name of the function that the caller knows
+            function.graph: copies.originals.get(name, function).name for name, function in model.functions.items()
+        }
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""
@@ -78,7 +80,7 @@ class Facts:
         if not value.is_graph_output() or value.graph is None:
             return None
         if value.graph in self._functions:
-            return f"an output of the function '{self._functions[value.graph].name}'"
+            return f"an output of the function '{self._functions[value.graph]}'"
         node = self.owner(value)
         if node is None:
             return "a graph output"
@@ -88,7 +90,7 @@ class Facts:
         if value.graph is None or value.graph is self.model.graph:
             return "a graph input"
         if value.graph in self._functions:
-            return f"an input of the function '{self._functions[value.graph].name}'"
+            return f"an input of the function '{self._functions[value.graph]}'"
         node = self._owners[value.graph]
         return f"an input of the body of {node.op_type} '{self.label(node)}'"
 

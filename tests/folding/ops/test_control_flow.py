@@ -60,7 +60,7 @@ BROKEN = {
             y = BatchNormalization (h, scale, bias, mean, var)
         }}
         """,
-        "Tanh 'v' is an op that bnfold knows no rule for",
+        "back: Tanh 'v' ",
         {},
     ),
     "if_that_hands_on_one_tensor_in_two_forms": (
