@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from bnfold.folding.constants import constant_tensor
 from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
@@ -86,6 +87,7 @@ class Shapes:
         ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
         originals, twins = (list(chain.from_iterable(map(_values, graphs))) for graphs in (ours, theirs))
         self._tell_constants(graph, copy.graph)
+        _tell_bodies(copy.graph)
         with _quiet():
             ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
         for value, inferred in zip(originals, twins, strict=True):
@@ -176,6 +178,22 @@ def _quiet() -> Iterator[None]:
 
 def _keeps_shape(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _KEEP_SHAPE
+
+
+def _tell_bodies(graph: ir.Graph) -> None:
+    """Let inference know the constants that bodies capture: it does not look for them in the graph around a body."""
+    for body in graph.subgraphs():
+        own: dict[ir.Value, ir.Value] = {}
+        for node in body:
+            for slot, value in enumerate(node.inputs):
+                tensor = constant_tensor(value) if value is not None and value.graph is not body else None
+                if value is None or tensor is None or tensor.size > _FEW:
+                    continue
+                if value not in own:
+                    own[value] = ir.Value(name=f"{value.name}~{body.name}")
+                    own[value].const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)
+                    body.register_initializer(own[value])
+                node.replace_input_with(slot, own[value])
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
