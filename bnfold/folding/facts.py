@@ -37,7 +37,9 @@ class Facts:
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
         self.heirs: dict[ir.Node, str] = {}
         self._owners = {body: node for graph in all_graphs(model) for node in graph for body in bodies_of(node)}
-        self._functions = {function.graph: function for function in model.functions.values()}
+        self._functions = {  # a copy is told of by the name of the function that the caller knows
+            function.graph: copies.originals.get(name, function).name for name, function in model.functions.items()
+        }
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""
@@ -87,7 +89,7 @@ class Facts:
         if not value.is_graph_output() or value.graph is None:
             return None
         if value.graph in self._functions:
-            return f"an output of the function '{self._functions[value.graph].name}'"
+            return f"an output of the function '{self._functions[value.graph]}'"
         node = self.owner(value)
         if node is None:
             return "a graph output"
@@ -97,7 +99,7 @@ class Facts:
         if value.graph is None or value.graph is self.model.graph:
             return "a graph input"
         if value.graph in self._functions:
-            return f"an input of the function '{self._functions[value.graph].name}'"
+            return f"an input of the function '{self._functions[value.graph]}'"
         node = self._owners[value.graph]
         return f"an input of the body of {node.op_type} '{self.label(node)}'"
 

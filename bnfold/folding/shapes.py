@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from bnfold.folding.constants import constant_tensor
 from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
@@ -107,7 +108,7 @@ class Shapes:
             originals: Of which function each specialised copy is one; a call of the copy tells the shapes of both.
         """
         self._constants = constants
-        self._originals = originals
+        self._calls = _calls(model, originals)
         self._shapes: dict[ir.Value, Shape] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
         self._learn(model.graph, model.clone())
@@ -147,6 +148,7 @@ class Shapes:
         ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
         originals, twins = (list(chain.from_iterable(map(_values, graphs))) for graphs in (ours, theirs))
         self._tell_constants(graph, copy.graph)
+        _tell_bodies(copy.graph)
         with _quiet():
             ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
         for value, inferred in zip(originals, twins, strict=True):
@@ -167,7 +169,7 @@ class Shapes:
     def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
         """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""
         body = function.graph.clone()
-        calls = [node for node in _nodes(model) if function in self._called(node, model)]
+        calls = self._calls[function.identifier()]
         for slot, value in enumerate(body.inputs):
             arguments = [find_input(call, slot) for call in calls]
             dtypes = {self.dtype(argument) if argument is not None else None for argument in arguments}
@@ -179,10 +181,6 @@ class Shapes:
         functions = [other.clone() for other in callers_first(model, top=function.graph)]
         body.opset_imports.update(function.opset_imports)
         return ir.Model(body, ir_version=model.ir_version, functions=functions)
-
-    def _called(self, call: ir.Node, model: ir.Model) -> tuple[ir.Function | None, ir.Function | None]:
-        """The function that a node calls, and that of which this is a copy."""
-        return model.functions.get(call.op_identifier()), self._originals.get(call.op_identifier())
 
     def _fill(self, value: ir.Value) -> None:
         """Walk up past ops that keep the shape, to what knows it (a loop: graphs are deeper than Python's stack)."""
@@ -243,6 +241,22 @@ def _keeps_shape(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _KEEP_SHAPE
 
 
+def _tell_bodies(graph: ir.Graph) -> None:
+    """Let inference know the constants that bodies capture: it does not look for them in the graph around a body."""
+    for body in graph.subgraphs():
+        own: dict[ir.Value, ir.Value] = {}
+        for node in body:
+            for slot, value in enumerate(node.inputs):
+                tensor = constant_tensor(value) if value is not None and value.graph is not body else None
+                if value is None or tensor is None or tensor.size > _FEW:
+                    continue
+                if value not in own:
+                    own[value] = ir.Value(name=f"{value.name}~{body.name}")
+                    own[value].const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)
+                    body.register_initializer(own[value])
+                node.replace_input_with(slot, own[value])
+
+
 def _values(graph: ir.Graph) -> list[ir.Value]:
     outputs = (value for node in graph for value in node.outputs)
     return [*graph.inputs, *outputs]
@@ -250,6 +264,20 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     return (node for graph in all_graphs(model) for node in graph)
+
+
+def _calls(
+    model: ir.Model, originals: Mapping[ir.OperatorIdentifier, ir.Function]
+) -> dict[ir.OperatorIdentifier, list[ir.Node]]:
+    """The calls of each function, those of its copies among them."""
+    calls: dict[ir.OperatorIdentifier, list[ir.Node]] = {name: [] for name in model.functions}
+    for node in _nodes(model):
+        name = node.op_identifier()
+        if name in calls:
+            calls[name].append(node)
+        if name in originals:
+            calls[originals[name].identifier()].append(node)
+    return calls
 
 
 def callers_first(

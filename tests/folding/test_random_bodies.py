@@ -43,6 +43,8 @@ class BodyBuilder(Builder):
     def wrap(self) -> None:
         """Move the last nodes into a body; what follows reads what it hands on."""
         nodes = list(self.graph)
+        if not nodes:
+            return
         start = int(self.rng.integers(len(nodes)))
         inside = set(nodes[start:])
         written = [(v, sizes) for v, sizes in self.tensors if v.producer() in inside and v.producer().graph]

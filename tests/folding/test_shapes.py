@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bnfold
+from bnfold.folding.facts import Facts
 from tests.helpers import oracle
 from tests.helpers.models import affines, constant, model_of, set_constant
 
@@ -152,3 +153,29 @@ def test_who_reads_the_shape_of_a_constant_sees_no_other_shape() -> None:
 def test_a_vector_has_no_channel_axis() -> None:
     model = model_of("g (float[1] x, BN1) => (float[1] y) { y = BatchNormalization (x, scale, bias, mean, var) }")
     assert "is below 2" in bnfold.fold(model).kept[0].reason
+
+
+def test_a_body_reads_its_sizes_from_the_graph_around_it() -> None:
+    """ONNX's own inference does not look there."""
+    model = model_of("""
+        g (float[N,6,4] x, float[3,4,1] w, BN3) => (float[N,3,M] y) {
+            shape = Constant <value_ints = [-1, 4, 3, 2]> ()
+            axes = Constant <value_ints = [3]> ()
+            condition = Constant <value = bool {1}> ()
+            y = If (condition) <
+                then_branch = a () => (float[N,3,M] u) {
+                    r = Reshape (x, shape)
+                    m = ReduceL2 <keepdims = 0> (r, axes)
+                    s = Sum (m, m)
+                    c = Conv (s, w)
+                    t = Sum (c, c)
+                    n = BatchNormalization (t, scale, bias, mean, var)
+                    u = Tanh (n)
+                },
+                else_branch = b () => (float[N,3,M] v) { v = RandomNormal <shape = [1,3,3], dtype = 11> () }
+            >
+        }
+    """)
+    body, _ = model.graph.subgraphs()
+    shapes = Facts(model).shapes
+    assert [shapes[node.outputs[0]][1:] for node in body][:3] == [(4, 3, 2), (4, 3), (4, 3)]

@@ -196,6 +196,24 @@ def test_a_weight_that_the_caller_of_the_model_may_replace_is_none() -> None:
     assert serialised(result.model) == before
 
 
+def test_a_reason_inside_a_function_names_the_function_that_the_file_has() -> None:
+    model = model_of("""
+        g (float[N,3,5] x, float[3,3,1] w, BN3) => (float[N,3,5] y) {
+            y = local.block (x, w, scale, bias, mean, var)
+        }
+        <domain: "local", opset_import: ["": 20]>
+        block (x, w, scale, bias, mean, var) => (y) {
+            c = Conv (x, w)
+            n = BatchNormalization (c, scale, bias, mean, var)
+            t = Tanh (n)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }
+    """)
+    (kept,) = fold_checked(model, left=1).kept
+    assert kept.node == "y/y"
+    assert "would change 'y', which is an output of the function 'block'" in kept.reason
+
+
 NEVER = """
     <domain: "local", opset_import: ["": 20]>
     block (x, scale, bias, mean, var) => (y) {
@@ -472,12 +490,17 @@ def test_large_weights_stay_in_their_file(tmp_path: Path) -> None:
     oracle.assert_equal(model, ir.from_proto(onnx.load(tmp_path / "folded.onnx")))
 
 
+# Ops whose constants may be any numbers; those of Resize or Clip may not.
+SCALED = {"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+
 def with_arguments(model: ir.Model, name: str = "body") -> ir.Model:
     """The graph as a function of its data and of its weights, called twice, once with other weights."""
     data, outputs, nodes = model.graph.inputs[0], list(model.graph.outputs), list(model.graph)
     weights = [value for value in model.graph.initializers.values() if not value.is_graph_input()]
     model.graph.outputs.clear()
     model.graph.remove(nodes)
+    scaled = {value for value in weights if {use.node.op_type for use in value.uses()} <= SCALED}
     inner = [ir.Value(name=f"inner_{value.name}") for value in (data, *weights)]
     for value, twin in zip((data, *weights), inner, strict=True):
         for user, slot in value.uses():
@@ -491,7 +514,7 @@ def with_arguments(model: ir.Model, name: str = "body") -> ir.Model:
         for value in weights:
             array = value.const_value.numpy()
             other = ir.Value(name=f"{value.name}_{name}{factor}")
-            other.const_value = ir.tensor(array * factor if array.dtype == np.float64 else array, name=other.name)
+            other.const_value = ir.tensor(array * factor if value in scaled else array, name=other.name)
             other.shape, other.dtype = value.shape, value.dtype
             model.graph.register_initializer(other)
             arguments.append(other)

@@ -60,7 +60,7 @@ BROKEN = {
             y = BatchNormalization (h, scale, bias, mean, var)
         }}
         """,
-        "Tanh 'v' is an op that bnfold knows no rule for",
+        "back: Tanh 'v' ",
         {},
     ),
     "if_that_hands_on_one_tensor_in_two_forms": (
@@ -76,6 +76,31 @@ BROKEN = {
         }}
         """,
         "If 'h' hands on 'u' twice, and would need it in two forms",
+        {},
+    ),
+    "if_that_does_not_hand_on_all_that_its_branches_write": (
+        f"""
+        g (float[N,2,5] x, float[1] t, float[2,2,1] w, BN2) => (float[N,2,5] y) {{
+            {CONDITION}
+            h = If (condition) <
+                then_branch = a () => (float[N,2,5] u, float[N,2,5] u2) {{ u = Conv (x, w) u2 = Conv (x, w) }},
+                else_branch = b () => (float[N,2,5] v, float[N,2,5] v2) {{ v = Conv (x, w) v2 = Conv (x, w) }}
+            >
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }}
+        """,
+        "If 'h' has branches that do not write as many tensors as it does",
+        {},
+    ),
+    "if_without_a_branch": (
+        f"""
+        g (float[N,2,5] x, float[1] t, float[2,2,1] w, BN2) => (float[N,2,5] y) {{
+            {CONDITION}
+            h = If (condition) < then_branch = a () => (float[N,2,5] u) {{ u = Conv (x, w) }} >
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }}
+        """,
+        "If 'h' lacks its attribute else_branch",
         {},
     ),
     "if_whose_condition_would_change": (
