@@ -1,8 +1,9 @@
 """The shape of every tensor, as far as it can be known without running the model.
 
-ONNX's own shape inference comes first, on the model and, since it does not enter them, on the body of each function. It
-gives up on some real files: what is still unknown is read off the weights, since a Conv says how many axes its tensors
-have, and how many channels.
+ONNX's own shape inference comes first, on the model and, since it does not enter them, on the body of each function.
+What exporters compute from constants (the pads of a shortcut, the sizes of a Resize) it is told. It gives up on some
+real files: what is still unknown is read off the weights, since a Conv says how many axes its tensors have, and how
+many channels.
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ _KEEP_SHAPE = frozenset(
     ]
 )
 
+# Ops of which an input other than the first is a list (of sizes, pads, axes …) that decides on the shape of the output.
+_READ_LISTS = frozenset(
+    ["Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze", "Upsample"]
+)
+_LONGEST_LIST = 64  # longer ones decide on no shape
+
 
 class Shapes:
     """Shapes by value; found when the object is made, and valid as long as no tensor changes its shape."""
@@ -115,15 +122,36 @@ class Shapes:
         if copy.ir_version >= 4:  # what the caller may replace is no constant: see Constants
             for value in (value for value in copy.graph.inputs if value.name in copy.graph.initializers):
                 del copy.graph.initializers[value.name or ""]
+        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
+        twins = [
+            pair
+            for original, twin in zip(ours, theirs, strict=True)
+            for pair in zip(_values(original), _values(twin), strict=True)
+        ]
+        for original, twin in zip(ours, theirs, strict=True):
+            self._spell_out(original, twin)
         with _quiet():
             ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
-        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
-        for original, twin in zip(map(_values, ours), map(_values, theirs), strict=True):
-            for value, inferred in zip(original, twin, strict=True):
-                if inferred.shape is not None:
-                    self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
-                if inferred.dtype is not None:
-                    self._dtypes[value] = inferred.dtype
+        for value, inferred in twins:
+            if inferred.shape is not None:
+                self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
+            if inferred.dtype is not None:
+                self._dtypes[value] = inferred.dtype
+
+    def _spell_out(self, original: ir.Graph, twin: ir.Graph) -> None:
+        """Write down what the lists that decide on shapes amount to: inference evaluates few of the ops they may be."""
+        for node, same in zip(tuple(original), tuple(twin), strict=True):
+            if node.op_type not in _READ_LISTS or node.domain != "":
+                continue
+            for slot, value in enumerate(node.inputs):
+                producer = value.producer() if slot > 0 and value is not None else None
+                if producer is None or producer.op_type == "Constant":
+                    continue
+                array = self._constants.array(value)
+                if array is not None and array.size <= _LONGEST_LIST:
+                    constant = ir.node("Constant", [], {"value": ir.tensor(array)})
+                    twin.insert_before(same, constant)
+                    same.replace_input_with(slot, constant.outputs[0])
 
     def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
         """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""

@@ -152,3 +152,52 @@ def test_who_reads_the_shape_of_a_constant_sees_no_other_shape() -> None:
 def test_a_vector_has_no_channel_axis() -> None:
     model = model_of("g (float[1] x, BN1) => (float[1] y) { y = BatchNormalization (x, scale, bias, mean, var) }")
     assert "is below 2" in bnfold.fold(model).kept[0].reason
+
+
+# name: (what the exporter writes, around an Add of a shortcut and of a Conv with more channels or a larger size)
+COMPUTED_LISTS = {
+    "pads_as_torch_orders_them": """
+        last_axis_first = Constant <value_ints = [0, 0, 0, 1]> ()
+        length = Shape (last_axis_first)
+        two_each = Constant <value_ints = [6]> ()
+        missing = Sub (two_each, length)
+        zeros = ConstantOfShape <value = int64[1] {0}> (missing)
+        all = Concat <axis = 0> (last_axis_first, zeros)
+        pairs = Constant <value_ints = [-1, 2]> ()
+        table = Reshape (all, pairs)
+        from = Constant <value_ints = [-1]> ()
+        to = Constant <value_ints = [-9223372036854775807]> ()
+        axis = Constant <value_ints = [0]> ()
+        reversed = Slice (table, from, to, axis, from)
+        turned = Transpose <perm = [1,0]> (reversed)
+        flat = Constant <value_ints = [-1]> ()
+        pads = Reshape (turned, flat)
+        s = Pad (h, pads)
+        a = Conv (x, w4)
+    """,
+    "scales_of_a_resize": """
+        one = Constant <value_floats = [1.0, 1.0]> ()
+        two = Constant <value_floats = [1.0]> ()
+        scales = Concat <axis = 0> (one, two)
+        s0 = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric"> (h, , scales)
+        pads = Constant <value_ints = [0, 0, 0, 0, 1, 0]> ()
+        s = Pad (s0, pads)
+        a = Conv (x, w4)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED_LISTS)
+def test_lists_that_are_computed_from_constants_count(name) -> None:
+    """Without the shape of the shortcut nobody knows along which axes the Add broadcasts it."""
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,1] w3, float[4,2,1] w4, BN4) => (float[N,4,5] y) {{
+            h = Conv (x, w3)
+            {COMPUTED_LISTS[name]}
+            t = Add (a, s)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }}
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
