@@ -201,3 +201,36 @@ def test_lists_that_are_computed_from_constants_count(name) -> None:
     result = bnfold.fold(model)
     oracle.assert_equal(model, result.model)
     assert not result.kept
+
+
+@pytest.mark.parametrize("ends", ["start = 1, end = 2", "start = -2, end = -1"])
+def test_the_number_of_channels_is_a_constant_whatever_the_batch(ends) -> None:
+    """How torch writes a BatchNormalization without parameters of its own (affine=False)."""
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,1] w, float[3] mean, float[3] var) => (float[N,3,5] y)
+        <float[N,3,5] h> {{
+            h = Conv (x, w)
+            channels = Shape <{ends}> (h)
+            one = Constant <value_floats = [1.0]> ()
+            one_like = CastLike (one, h)
+            scale = Expand (one_like, channels)
+            zero = Constant <value_floats = [0.0]> ()
+            zero_like = CastLike (zero, h)
+            bias = Expand (zero_like, channels)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }}
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def test_the_size_of_the_batch_is_no_constant() -> None:
+    model = model_of("""
+        g (float[N,3,5] x, float[1] scale, float[3] bias, float[3] mean, float[3] var) => (float[N,3,5] y) {
+            batch = Shape <end = 1> (x)
+            e = Expand (scale, batch)
+            y = BatchNormalization (x, e, bias, mean, var)
+        }
+    """)
+    assert "its scale 'e' is computed at run time" in bnfold.fold(model).kept[0].reason
