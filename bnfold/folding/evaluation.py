@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only"]
 
-# Ops that exporters put between a parameter and its reader. Random and control-flow ops are left out on purpose.
+# Ops that exporters put between a parameter and its reader, those of normalised and binary weights among them. Random
+# and control-flow ops are left out on purpose.
 _EVALUABLE = frozenset(
     [
+        "Abs",
         "Add",
         "Cast",
         "CastLike",
@@ -32,11 +34,16 @@ _EVALUABLE = frozenset(
         "Identity",
         "Mul",
         "Neg",
+        "Pow",
         "QuantizeLinear",
         "Range",
         "Reciprocal",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSum",
         "Reshape",
         "Shape",
+        "Sign",
         "Size",
         "Slice",
         "Sqrt",

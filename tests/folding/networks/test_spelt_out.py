@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers.models import model_of
 from tests.helpers.networks import Network, assert_remain, batch_normalization, remaining
 
 if TYPE_CHECKING:
@@ -95,3 +96,46 @@ def test_whatever_a_bn_is_written_as_none_remains(name) -> None:
     assert len(result.folded) == 6
     left = {node.op_type for node in result.model.graph}
     assert left <= {"Add", "Constant", "Conv", "Gemm", "ReduceMean", "Relu", "Transpose"}
+
+
+# name: how the weight of a Conv of [4, 3, 3, 3] is computed
+WEIGHTS = {
+    # Salimans and Kingma 2016, weight normalisation
+    "of_norm_1": """
+        length = ReduceL2 (v, axes)
+        direction = Div (v, length)
+        w = Mul (direction, positive_g)
+    """,
+    # Qiao et al. 2019, weight standardisation
+    "of_mean_0_and_variance_1": """
+        mean_of = ReduceMean (v, axes)
+        centred = Sub (v, mean_of)
+        two = Constant <value = double {2.0}> ()
+        square = Pow (centred, two)
+        variance = ReduceMean (square, axes)
+        deviation = Sqrt (variance)
+        w = Div (centred, deviation)
+    """,
+    # Rastegari et al. 2016, binary weights
+    "of_two_values": """
+        sign = Sign (v)
+        size = Abs (v)
+        total = ReduceSum (size, axes)
+        w = Mul (sign, total)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_bn_goes_into_weights_that_the_graph_computes(name) -> None:
+    model = model_of(f"""
+        g (float[N,3,5,5] x, float[4,3,3,3] v, float[4,1,1,1] positive_g, BN4) => (float[N,4,3,3] y) {{
+            axes = Constant <value_ints = [1, 2, 3]> ()
+            {WEIGHTS[name]}
+            h = Conv (x, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            y = Relu (n)
+        }}
+    """)
+    folded = assert_remain(model, {}).model
+    assert [node.op_type for node in folded.graph] == ["Conv", "Relu"]
