@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only"]
 
-# Ops that exporters put between a parameter and its reader. Random and control-flow ops are left out on purpose.
+# Ops that exporters put between a parameter and its reader, those of normalised and binary weights among them. Random
+# and control-flow ops are left out on purpose.
 _EVALUABLE = frozenset(
     [
+        "Abs",
         "Add",
         "Cast",
         "CastLike",
@@ -32,11 +34,16 @@ _EVALUABLE = frozenset(
         "Identity",
         "Mul",
         "Neg",
+        "Pow",
         "QuantizeLinear",
         "Range",
         "Reciprocal",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSum",
         "Reshape",
         "Shape",
+        "Sign",
         "Size",
         "Slice",
         "Sqrt",
@@ -115,9 +122,18 @@ def _stand_in(node: ir.Node, slot: int, source: ir.Value) -> np.ndarray | None:
     if (node.op_type, slot) in _TYPE_ONLY and source.dtype is not None:
         return np.zeros((), source.dtype.numpy())
     shape = source.shape
-    if node.op_type in _SHAPE_ONLY and shape is not None and shape.is_static():
-        return np.broadcast_to(np.zeros((), np.float32), shape.numpy())
+    if node.op_type in _SHAPE_ONLY and shape is not None:
+        read = _axes_read(node, len(shape))
+        sizes = [dim if axis in read else 1 for axis, dim in enumerate(shape)]
+        known = [size for size in sizes if isinstance(size, int)]
+        return np.broadcast_to(np.zeros((), np.float32), known) if len(known) == len(sizes) else None
     return None
+
+
+def _axes_read(node: ir.Node, rank: int) -> range:
+    """Of which axes a Shape (which may read a part of them) or a Size reads the sizes."""
+    attributes = [node.attributes.get(name) for name in ("start", "end")]
+    return range(rank)[slice(*(None if found is None or found.is_ref() else found.as_int() for found in attributes))]
 
 
 def _run(node: ir.Node, inputs: list[np.ndarray | None], opset: int) -> np.ndarray | None:

@@ -47,11 +47,14 @@ class Loop:
     def run(self) -> None:
         """What costs least comes first, and everything is tried again after each success.
 
-        Plans that add no node; parts of rows of nodes that cannot go as a whole; branches that merge; and only then
-        plans that add a node, since one of the others may make it unnecessary. Repairs, if they are wanted, come last.
+        Plans that add no node, those first that change no other affine that waits: the scale of a residual stream is
+        one, and a negative scale that moves into it is one for all that read it. Then parts of rows of nodes that
+        cannot go as a whole; branches that merge; and only then plans that add a node, since one of the others may make
+        it unnecessary. Repairs, if they are wanted, come last.
         """
         while (
-            self._fold(new_nodes_allowed=False)
+            self._fold(new_nodes_allowed=False, sparing_others=True)
+            or self._fold(new_nodes_allowed=False)
             or self._fold_parts()
             or self._merge()
             or self._fold(new_nodes_allowed=True)
@@ -64,9 +67,10 @@ class Loop:
         """Why each site that is left stays."""
         return {site: _explain(site, attempts, self._facts) for site, attempts in self._blocked.items()}
 
-    def _fold(self, *, new_nodes_allowed: bool) -> bool:
+    def _fold(self, *, new_nodes_allowed: bool, sparing_others: bool = False) -> bool:
         """Commit what has a plan; whether anything has."""
-        waiting = [site for site in self._waiting if not self._try(site, new_nodes_allowed=new_nodes_allowed)]
+        options = {"new_nodes_allowed": new_nodes_allowed, "sparing_others": sparing_others}
+        waiting = [site for site in self._waiting if not self._try(site, **options)]
         progress = len(waiting) < len(self._waiting)
         self._waiting = waiting
         return progress
@@ -111,14 +115,21 @@ class Loop:
                 self._blocked[site] = found
         return False
 
-    def _try(self, site: Site, *, new_nodes_allowed: bool) -> bool:
+    def _try(self, site: Site, *, new_nodes_allowed: bool, sparing_others: bool = False) -> bool:
         plan = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed)
         if isinstance(plan, Plan):
+            if sparing_others and self._changes_others(plan):
+                return False
             self.folded[site] = self._rewriter.commit(plan)
             self._blocked.pop(site, None)
             return True
         self._blocked[site] = plan
         return False
+
+    def _changes_others(self, plan: Plan) -> bool:
+        """Whether another affine that waits takes something in, and stays."""
+        others = {node for site in self._waiting if site is not plan.site for node in site.nodes}
+        return any(rewrite.node in others for rewrite in plan.rewrites)
 
     def _merge(self) -> bool:
         """Merge branches of sums, each sum until nothing more can be; whether anything could."""

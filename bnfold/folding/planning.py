@@ -97,7 +97,12 @@ def find_plan(
             except _Stuck as stuck:
                 reason = stuck.reason + facts.heirs.get(stuck.node, "")
                 attempts.append(Attempt(route, facts.label(stuck.node), stuck.node.op_type, reason, search.reach))
-    return min(plans, key=lambda plan: plan.cost) if plans else tuple(attempts)
+    return min(plans, key=lambda plan: (plan.cost, _changed_affines(plan))) if plans else tuple(attempts)
+
+
+def _changed_affines(plan: Plan) -> int:
+    """How many others take something in: of two plans that cost the same, one that leaves them alone is better."""
+    return sum(rewrite.node.op_type == "BatchNormalization" for rewrite in plan.rewrites)
 
 
 def _starts(site: Site, affine: Affine) -> Iterator[tuple[str, dict[ir.Value, Reexpression]]]:

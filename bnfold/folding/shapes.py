@@ -1,8 +1,9 @@
 """The shape of every tensor, as far as it can be known without running the model.
 
-ONNX's own shape inference comes first, on the model and, since it does not enter them, on the body of each function. It
-gives up on some real files: what is still unknown is read off the weights, since a Conv says how many axes its tensors
-have, and how many channels.
+ONNX's own shape inference comes first, on the model and, since it does not enter them, on the body of each function.
+What exporters compute from constants (the pads of a shortcut, the sizes of a Resize) it is told. It gives up on some
+real files: what is still unknown is read off the weights, since a Conv says how many axes its tensors have, and how
+many channels.
 """
 
 from __future__ import annotations
@@ -90,6 +91,12 @@ _KEEP_SHAPE = frozenset(
 
 _FEW = 64  # numbers in a constant that says something about shapes
 
+# Ops of which an input other than the first is a list (of sizes, pads, axes …) that decides on the shape of the output.
+_READ_LISTS = frozenset(
+    ["Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze", "Upsample"]
+)
+_LONGEST_LIST = 64  # longer ones decide on no shape
+
 
 class Shapes:
     """Shapes by value; found when the object is made, and valid as long as no tensor changes its shape."""
@@ -147,6 +154,8 @@ class Shapes:
                 del copy.graph.initializers[value.name or ""]
         ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
         originals, twins = (list(chain.from_iterable(map(_values, graphs))) for graphs in (ours, theirs))
+        for original, twin in zip(ours, theirs, strict=True):
+            self._spell_out(original, twin)
         self._tell_constants(graph, copy.graph)
         _tell_bodies(copy.graph)
         with _quiet():
@@ -165,6 +174,21 @@ class Shapes:
                 copy.inputs.remove(twin)
                 twin.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)  # which gets the name of its value
                 copy.register_initializer(twin)
+
+    def _spell_out(self, original: ir.Graph, twin: ir.Graph) -> None:
+        """Write down what the lists that decide on shapes amount to: inference evaluates few of the ops they may be."""
+        for node, same in zip(tuple(original), tuple(twin), strict=True):
+            if node.op_type not in _READ_LISTS or node.domain != "":
+                continue
+            for slot, value in enumerate(node.inputs):
+                producer = value.producer() if slot > 0 and value is not None else None
+                if producer is None or producer.op_type == "Constant":
+                    continue
+                array = self._constants.array(value)
+                if array is not None and array.size <= _LONGEST_LIST:
+                    constant = ir.node("Constant", [], {"value": ir.tensor(array)})
+                    twin.insert_before(same, constant)
+                    same.replace_input_with(slot, constant.outputs[0])
 
     def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
         """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""

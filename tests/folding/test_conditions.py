@@ -7,7 +7,7 @@ import pytest
 
 import bnfold
 from tests.helpers import oracle
-from tests.helpers.conditions import assert_kept
+from tests.helpers.conditions import assert_folds, assert_kept
 from tests.helpers.models import affines, constant, model_of, set_constant
 
 # name: (what makes the model, part of the reason, and options of model_of if there are any)
@@ -678,12 +678,31 @@ def test_a_maximum_that_also_says_where_it_was() -> None:
     assert "also says where the largest was" in bnfold.fold(model).kept[0].reason
 
 
-def test_an_average_with_ceil_mode_takes_no_shift() -> None:
-    model = model_of("""
-        g (float[N,2,6] x, float[3,2,1] w, BN3) => (float[N,3,3] y) {
+# where the last window may reach over the edge: (attributes, size)
+OVER_THE_EDGE = {
+    "it_does": ("kernel_shape = [2], strides = [2]", 7),
+    "of_unknown_size": ("kernel_shape = [2], strides = [2]", "L"),
+    "by_its_dilation": ("kernel_shape = [2], strides = [2], dilations = [2]", 6),
+    "by_its_pads": ("kernel_shape = [2], strides = [2], pads = [1,0]", 6),
+    "by_its_auto_pad": ('kernel_shape = [2], strides = [2], auto_pad = "SAME_UPPER"', 6),
+}
+
+
+def average_rounded_up(attributes: str, size: int | str):
+    return model_of(f"""
+        g (float[N,2,{size}] x, float[3,2,1] w, BN3) => (float[N,3,M] y) {{
             h = Conv (x, w)
-            p = AveragePool <kernel_shape = [2], strides = [2], ceil_mode = 1> (h)
+            p = AveragePool <{attributes}, ceil_mode = 1> (h)
             y = BatchNormalization (p, scale, bias, mean, var)
-        }
+        }}
     """)
-    assert "(ceil_mode)" in bnfold.fold(model).kept[0].reason
+
+
+@pytest.mark.parametrize("name", OVER_THE_EDGE)
+def test_an_average_takes_no_shift_where_its_last_window_may_reach_over_the_edge(name) -> None:
+    assert "(ceil_mode)" in bnfold.fold(average_rounded_up(*OVER_THE_EDGE[name])).kept[0].reason
+
+
+@pytest.mark.parametrize("attributes", ["", ", pads = [1,1]"])
+def test_an_average_takes_a_shift_where_no_window_is_added_by_rounding_up(attributes) -> None:
+    assert_folds(average_rounded_up(f"kernel_shape = [2], strides = [2]{attributes}", 6))

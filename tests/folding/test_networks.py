@@ -8,7 +8,7 @@ import pytest
 
 import bnfold
 from tests.helpers import oracle
-from tests.helpers.models import affines, constant, example
+from tests.helpers.models import affines, constant, example, set_constant
 
 
 def bn(number: int, channels: int, *, scale: str = "positive") -> str:
@@ -93,6 +93,29 @@ def test_a_preactivation_resnet_keeps_none() -> None:
     result = fold_exactly(model)
     assert not result.kept
     assert {entry.route for entry in result.folded} >= {"shift back, scale forward"}
+
+
+def with_one_negative_scale(number: int) -> ir.Model:
+    model = preact_resnet()
+    value = model.graph.initializers[f"positive{number}"]
+    set_constant(model, value, value.const_value.numpy() * [1, 1, -1, 1])
+    return model
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_one_negative_scale_in_a_preactivation_resnet_keeps_at_most_that_bn(number) -> None:
+    """Those between two Convs (1 and 3) go back into the first. Those that read the stream send a scale through a Relu.
+
+    All of it could go back into the stream as well. Then the scale of all others that read it would become negative,
+    and all would stay but that one: what changes no other affine comes first.
+    """
+    name = f"n{number // 2}{'ab'[number % 2]}" if number < 4 else "n"
+    result = fold_exactly(with_one_negative_scale(number))
+    assert [kept.node for kept in result.kept] == ([] if number in (1, 3) else [name])
+    for kept in result.kept:
+        assert "Relu" in kept.reason
+        assert "negative scale" in kept.reason
+        assert "channel 2" in kept.reason
 
 
 def test_an_iresnet_keeps_none_whatever_the_signs() -> None:

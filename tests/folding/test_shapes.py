@@ -179,3 +179,85 @@ def test_a_body_reads_its_sizes_from_the_graph_around_it() -> None:
     body, _ = model.graph.subgraphs()
     shapes = Facts(model).shapes
     assert [shapes[node.outputs[0]][1:] for node in body][:3] == [(4, 3, 2), (4, 3), (4, 3)]
+
+
+# name: (what the exporter writes, around an Add of a shortcut and of a Conv with more channels or a larger size)
+COMPUTED_LISTS = {
+    "pads_as_torch_orders_them": """
+        last_axis_first = Constant <value_ints = [0, 0, 0, 1]> ()
+        length = Shape (last_axis_first)
+        two_each = Constant <value_ints = [6]> ()
+        missing = Sub (two_each, length)
+        zeros = ConstantOfShape <value = int64[1] {0}> (missing)
+        all = Concat <axis = 0> (last_axis_first, zeros)
+        pairs = Constant <value_ints = [-1, 2]> ()
+        table = Reshape (all, pairs)
+        from = Constant <value_ints = [-1]> ()
+        to = Constant <value_ints = [-9223372036854775807]> ()
+        axis = Constant <value_ints = [0]> ()
+        reversed = Slice (table, from, to, axis, from)
+        turned = Transpose <perm = [1,0]> (reversed)
+        flat = Constant <value_ints = [-1]> ()
+        pads = Reshape (turned, flat)
+        s = Pad (h, pads)
+        a = Conv (x, w4)
+    """,
+    "scales_of_a_resize": """
+        one = Constant <value_floats = [1.0, 1.0]> ()
+        two = Constant <value_floats = [1.0]> ()
+        scales = Concat <axis = 0> (one, two)
+        s0 = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric"> (h, , scales)
+        pads = Constant <value_ints = [0, 0, 0, 0, 1, 0]> ()
+        s = Pad (s0, pads)
+        a = Conv (x, w4)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED_LISTS)
+def test_lists_that_are_computed_from_constants_count(name) -> None:
+    """Without the shape of the shortcut nobody knows along which axes the Add broadcasts it."""
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,1] w3, float[4,2,1] w4, BN4) => (float[N,4,5] y) {{
+            h = Conv (x, w3)
+            {COMPUTED_LISTS[name]}
+            t = Add (a, s)
+            y = BatchNormalization (t, scale, bias, mean, var)
+        }}
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+@pytest.mark.parametrize("ends", ["start = 1, end = 2", "start = -2, end = -1"])
+def test_the_number_of_channels_is_a_constant_whatever_the_batch(ends) -> None:
+    """How torch writes a BatchNormalization without parameters of its own (affine=False)."""
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,1] w, float[3] mean, float[3] var) => (float[N,3,5] y)
+        <float[N,3,5] h> {{
+            h = Conv (x, w)
+            channels = Shape <{ends}> (h)
+            one = Constant <value_floats = [1.0]> ()
+            one_like = CastLike (one, h)
+            scale = Expand (one_like, channels)
+            zero = Constant <value_floats = [0.0]> ()
+            zero_like = CastLike (zero, h)
+            bias = Expand (zero_like, channels)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }}
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
+
+
+def test_the_size_of_the_batch_is_no_constant() -> None:
+    model = model_of("""
+        g (float[N,3,5] x, float[1] scale, float[3] bias, float[3] mean, float[3] var) => (float[N,3,5] y) {
+            batch = Shape <end = 1> (x)
+            e = Expand (scale, batch)
+            y = BatchNormalization (x, e, bias, mean, var)
+        }
+    """)
+    assert "its scale 'e' is computed at run time" in bnfold.fold(model).kept[0].reason
