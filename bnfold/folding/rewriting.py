@@ -35,6 +35,7 @@ class Rewriter:
         self._functions = {function.graph for function in facts.model.functions.values()}
         self._functions |= {inner for graph in self._functions for inner in graph.subgraphs()}
         self._flushed: dict[ir.Value, int] = {}
+        self._copies: dict[ir.Value, list[ir.Value]] = {}  # what was made of a weight that others read as well
 
     @property
     def flushed_subnormals(self) -> int:
@@ -105,17 +106,31 @@ class Rewriter:
     def _set_constant(self, node: ir.Node, slot: int, array: NDArray[np.float64], dtype: ir.DataType) -> str:
         """Put a constant into a slot: in place where nothing else reads it, and as a new one otherwise."""
         value = find_input(node, slot)
-        if value is None or not self._is_private(value, array.shape):
+        fresh = self._find_copy(node, value, array, dtype)
+        if fresh is None and value is not None and self._is_private(value, array.shape):
+            self._store(value, array, dtype)
+            return value.name or ""
+        if fresh is None:
             fresh = self._new_constant(node, value.name if value is not None else f"{label(node)}.bias")
             self._store(fresh, array, dtype)
-            if slot >= len(node.inputs):
-                node.resize_inputs(slot + 1)
-            node.replace_input_with(slot, fresh)
-            self._discard(value)
-            value = fresh
-        else:
-            self._store(value, array, dtype)
-        return value.name or ""
+            if value is not None:
+                self._copies.setdefault(value, []).append(fresh)
+        if slot >= len(node.inputs):
+            node.resize_inputs(slot + 1)
+        node.replace_input_with(slot, fresh)
+        self._discard(value)
+        return fresh.name or ""
+
+    def _find_copy(
+        self, node: ir.Node, value: ir.Value | None, array: NDArray[np.float64], dtype: ir.DataType
+    ) -> ir.Value | None:
+        """What another reader of a shared weight has made of it, if that is the same: siblings go on sharing it."""
+        for copy in self._copies.get(value, ()) if value is not None else ():
+            known = self._facts.constants.weight(copy)
+            lives = copy.is_initializer() and copy.graph is graph_of(node) and copy.dtype is dtype
+            if lives and known is not None and np.array_equal(known, array):
+                return copy
+        return None
 
     def _is_private(self, value: ir.Value, shape: tuple[int, ...]) -> bool:
         """Whether nobody but one reader sees a rewrite of this constant; readers of the shape alone see none."""

@@ -11,7 +11,7 @@ import pytest
 
 import bnfold
 from tests.helpers import oracle
-from tests.helpers.models import affines, constant, example, parse, serialised, set_constant
+from tests.helpers.models import affines, constant, example, model_of, parse, serialised, set_constant
 
 CONV = """
     g (float[N,2,6,6] x, float[3,2,3,3] w, float[3] b, float[3] scale, float[3] bias, float[3] mean, float[3] var)
@@ -361,3 +361,37 @@ def test_an_op_of_another_domain_is_not_ours() -> None:
     """)
     result = bnfold.fold(model)
     assert (result.folded, result.kept) == ((), ())
+
+
+def test_siblings_that_share_a_weight_go_on_sharing_it() -> None:
+    """A siamese network: two Convs with one weight, each before the same BatchNormalization."""
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, BN3) => (float[N,3,3] y, float[N,3,3] z) {
+            a = Conv (x, w)
+            y = BatchNormalization (a, scale, bias, mean, var)
+            t = Tanh (x)
+            b = Conv (t, w)
+            z = BatchNormalization (b, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    first, second = (node for node in result.model.graph if node.op_type == "Conv")
+    assert first.inputs[1] is second.inputs[1]
+    assert len([value for value in result.model.graph.initializers.values() if value.shape.rank() == 3]) == 1
+
+
+def test_siblings_that_share_a_weight_part_where_their_affines_differ() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,3] w, float[3] scale2, BN3) => (float[N,3,3] y, float[N,3,3] z) {
+            a = Conv (x, w)
+            y = BatchNormalization (a, scale, bias, mean, var)
+            t = Tanh (x)
+            b = Conv (t, w)
+            z = BatchNormalization (b, scale2, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    first, second = (node for node in result.model.graph if node.op_type == "Conv")
+    assert first.inputs[1] is not second.inputs[1]
