@@ -7,25 +7,20 @@ have, and how many channels.
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
-
+from bnfold.folding.inference import Dim, Found, Shape, infer, skeleton_of
 from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import onnx_ir as ir
+
     from bnfold.folding.constants import Constants
 
 __all__ = ["Dim", "Shape", "Shapes"]
-
-Dim = int | str | None  # a number, a symbol, or unknown
-Shape = tuple[Dim, ...]
 
 # Ops whose first output has the shape of their first input.
 _KEEP_SHAPE = frozenset(
@@ -87,9 +82,18 @@ class Shapes:
         self._constants = constants
         self._shapes: dict[ir.Value, Shape] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
-        self._learn(model.graph, model.clone())
+        functions = {function.identifier(): skeleton_of(function) for function in model.functions.values()}
+        graph, version = model.graph, model.ir_version
+        self._learn(infer(graph, ir_version=version, opsets=model.opset_imports, functions=functions.values()))
         for function in _callers_first(model):
-            self._learn(function.graph, self._as_model(function, model))
+            found = infer(
+                function.graph,
+                ir_version=version,
+                opsets=function.opset_imports,
+                functions=[functions[callee] for callee in _called(function, model)],
+                arguments=self._arguments(function, model),
+            )
+            self._learn(found)
 
     def __getitem__(self, value: ir.Value) -> Shape | None:
         """The shape of a tensor, or None when not even its number of axes is known."""
@@ -110,36 +114,24 @@ class Shapes:
         if source in self._shapes:
             self._shapes[target] = self._shapes[source]
 
-    def _learn(self, graph: ir.Graph, copy: ir.Model) -> None:
-        """Run ONNX's inference on a copy, so that the graph itself stays as it is, and take note of what it finds."""
-        if copy.ir_version >= 4:  # what the caller may replace is no constant: see Constants
-            for value in (value for value in copy.graph.inputs if value.name in copy.graph.initializers):
-                del copy.graph.initializers[value.name or ""]
-        with _quiet():
-            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
-        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
-        for original, twin in zip(map(_values, ours), map(_values, theirs), strict=True):
-            for value, inferred in zip(original, twin, strict=True):
-                if inferred.shape is not None:
-                    self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
-                if inferred.dtype is not None:
-                    self._dtypes[value] = inferred.dtype
+    def _learn(self, found: Iterable[tuple[ir.Value, Found]]) -> None:
+        for value, (dtype, shape) in found:
+            if shape is not None:
+                self._shapes[value] = shape
+            if dtype is not None:
+                self._dtypes[value] = dtype
 
-    def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
-        """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""
-        body = function.graph.clone()
+    def _arguments(self, function: ir.Function, model: ir.Model) -> dict[ir.Value, Found]:
+        """The type and shape of inputs of a function, as far as all callers agree on them."""
+        agreed: dict[ir.Value, Found] = {}
         calls = [node for node in _nodes(model) if node.op_identifier() == function.identifier()]
-        for slot, value in enumerate(body.inputs):
+        for slot, value in enumerate(function.inputs):
             arguments = [find_input(call, slot) for call in calls]
             dtypes = {self.dtype(argument) if argument is not None else None for argument in arguments}
             shapes = [self[argument] if argument is not None else None for argument in arguments]
             if len(dtypes) == 1 and (dtype := dtypes.pop()) is not None:
-                value.dtype = dtype
-                if (shape := _common(shapes)) is not None:
-                    value.shape = ir.Shape(shape)
-        functions = [other.clone() for other in model.functions.values()]
-        body.opset_imports.update(function.opset_imports)
-        return ir.Model(body, ir_version=model.ir_version, functions=functions)
+                agreed[value] = dtype, _common(shapes)
+        return agreed
 
     def _fill(self, value: ir.Value) -> None:
         """Walk up past ops that keep the shape, to what knows it (a loop: graphs are deeper than Python's stack)."""
@@ -185,24 +177,8 @@ class Shapes:
         return None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Where inference gives up it logs a traceback; for us that only means that less is known."""
-    logger = logging.getLogger(ShapeInferencePass.__module__)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
 def _keeps_shape(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _KEEP_SHAPE
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    outputs = (value for node in graph for value in node.outputs)
-    return [*graph.inputs, *outputs]
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
@@ -226,13 +202,22 @@ def _callers_first(model: ir.Model) -> list[ir.Function]:
     return order
 
 
+def _called(function: ir.Function, model: ir.Model) -> list[ir.OperatorIdentifier]:
+    """What the body of a function calls, and what that calls."""
+    called: dict[ir.OperatorIdentifier, None] = {}
+    waiting = [function]
+    while waiting:
+        for identifier in {node.op_identifier(): None for node in waiting.pop().all_nodes()}:
+            callee = model.functions.get(identifier)
+            if callee is not None and identifier not in called:
+                called[identifier] = None
+                waiting.append(callee)
+    return list(called)
+
+
 def _common(shapes: list[Shape | None]) -> Shape | None:
     """What is true of all shapes: the number of axes, and the sizes that are the same."""
     known = [shape for shape in shapes if shape is not None]
     if not known or len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
         return None
     return tuple(dims[0] if len(set(dims)) == 1 else None for dims in zip(*known, strict=True))
-
-
-def _dim(dim: int | ir.SymbolicDim) -> Dim:
-    return dim if isinstance(dim, int) else dim.value
