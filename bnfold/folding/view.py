@@ -25,11 +25,18 @@ class View:
     """The facts, and what has been settled so far. A tensor that nobody re-expressed keeps its content."""
 
     def __init__(
-        self, facts: Facts, settled: Mapping[ir.Value, Reexpression], *, new_nodes_allowed: bool = False
+        self,
+        facts: Facts,
+        settled: Mapping[ir.Value, Reexpression],
+        *,
+        new_nodes_allowed: bool = False,
+        is_final: bool = True,
     ) -> None:
         self._facts = facts
         self._settled = settled
         self.new_nodes_allowed = new_nodes_allowed
+        # Until a default counts it may leave out what it asks and how it rewrites: more may be settled by then.
+        self.is_final = is_final
 
     def settled(self, value: ir.Value) -> Reexpression | None:
         """The re-expression of a tensor, or None while it is open."""
