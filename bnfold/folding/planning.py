@@ -264,10 +264,10 @@ class _Search:
                 return state
             node = next((n for n, r in state.postponed.items() if isinstance(r, Choice)), next(iter(state.postponed)))
             reply = state.postponed.pop(node)
+            if not isinstance(reply, Choice):
+                reply = self._ask(state, node, is_final=True)
             if isinstance(reply, Choice):
                 return self._choose(state, node, reply)
-            reply = self._ask(state, node, is_final=True)
-            assert isinstance(reply, Answer)
             self._accept(state, node, reply)
 
     def _choose(self, state: _State, node: ir.Node, choice: Choice) -> _State:
@@ -338,9 +338,7 @@ class _Search:
             if value is not None and known is not None and not known.is_identity:
                 raise _Stuck(node, f"reads '{value.name}' as its input {slot}, where no fold can follow")
         try:
-            view = View(
-                self._facts, state.settled, new_nodes_allowed=self._new_nodes_allowed, is_final=is_final
-            )
+            view = View(self._facts, state.settled, new_nodes_allowed=self._new_nodes_allowed, is_final=is_final)
             return rule.answer(node, view)
         except Blocked as blocked:
             raise _Stuck(node, blocked.reason) from None
