@@ -76,8 +76,7 @@ class Affine:
     @property
     def is_invertible(self) -> bool:
         """Whether there is a map back: no scale is 0, nor so close to it that the inverse overflows."""
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(1 / self.scale).all() and np.isfinite(self.shift / self.scale).all())
+        return self.find_inverse() is not None
 
     @property
     def is_finite(self) -> bool:
@@ -96,9 +95,16 @@ class Affine:
         Raises:
             ZeroDivisionError: A scale is 0.
         """
-        if not self.is_invertible:
+        inverse = self.find_inverse()
+        if inverse is None:
             raise ZeroDivisionError("an affine with a scale of 0 has no inverse")
-        return Affine(1 / self.scale, -self.shift / self.scale)
+        return inverse
+
+    def find_inverse(self) -> Affine | None:
+        """The map back; None where there is none: see ``is_invertible``."""
+        with np.errstate(all="ignore"):
+            scale, shift = 1 / self.scale, -self.shift / self.scale
+        return Affine(scale, shift) if np.isfinite(scale).all() and np.isfinite(shift).all() else None
 
     def then(self, following: Affine) -> Affine:
         """This map, and ``following`` after it."""

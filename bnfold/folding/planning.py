@@ -24,7 +24,7 @@ from bnfold.folding.ops import find_rule
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.result import Attempt
 from bnfold.folding.sites import read_affine, read_spread
-from bnfold.folding.view import View
+from bnfold.folding.view import Footprint, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ class Plan:
 
 
 def find_plan(
-    site: Site, facts: Facts, *, new_nodes_allowed: bool, asked: set[ir.Node] | None = None
+    site: Site, facts: Facts, *, new_nodes_allowed: bool, footprint: Footprint | None = None
 ) -> Plan | tuple[Attempt, ...]:
     """The plan with the fewest new nodes and re-expressed tensors, or what blocked each way to begin.
 
@@ -85,11 +85,11 @@ def find_plan(
         site: The affine.
         facts: The model.
         new_nodes_allowed: Whether a plan may add a node, for the one that it removes.
-        asked: Takes in all nodes that had a say. While they and those beside them stay, the answer is the same.
+        footprint: Takes note of what the answer depends on.
     """
     affine, spread = read_affine(site, facts), read_spread(site, facts)
-    asked = set() if asked is None else asked
-    asked.update(site.nodes)
+    footprint = footprint or Footprint()
+    footprint.nodes.update(site.nodes)
     drafts: dict[str, _Draft] = {}
     attempts: dict[str, Attempt] = {}
     with np.errstate(all="ignore"):  # what overflows is found by leaves_range
@@ -98,7 +98,7 @@ def find_plan(
         for limit in _LIMITS:
             unfinished = []
             for route in waiting:
-                search = _Search(site, facts, spread, asked, new_nodes_allowed=new_nodes_allowed, limit=limit)
+                search = _Search(site, facts, spread, footprint, new_nodes_allowed=new_nodes_allowed, limit=limit)
                 try:
                     drafts[route] = search.run(route, starts[route])
                 except _Stuck as stuck:
@@ -213,7 +213,7 @@ class _Search:
         site: Site,
         facts: Facts,
         spread: NDArray[np.float64],
-        asked: set[ir.Node],
+        footprint: Footprint,
         *,
         new_nodes_allowed: bool,
         limit: int,
@@ -221,7 +221,7 @@ class _Search:
         self._site = site
         self._facts = facts
         self._spread = spread
-        self._asked = asked
+        self._footprint = footprint
         self._new_nodes_allowed = new_nodes_allowed
         self._limit = limit
         self._branches_left = _MOST_BRANCHES
@@ -306,6 +306,7 @@ class _Search:
                 raise _Stuck(by, f"is reached after {self._limit} tensors, which is where the search ends")
             around = dict.fromkeys([value.producer(), self._facts.owner(value), *(use.node for use in value.uses())])
             others = [node for node in around if node and node not in (by, *self._site.nodes)]
+            self._footprint.nodes.update(others)
             if value.producer() is not by:
                 self._check_conditioning(value, reexpression, others)
             state.open.update(dict.fromkeys(others))
@@ -327,7 +328,7 @@ class _Search:
             raise _Stuck(readers[0], f"also reads '{value.name}', and would lose bits taking off a shift of {shift}")
 
     def _ask(self, state: _State, node: ir.Node, *, is_final: bool = False) -> Answer | Choice:
-        self._asked.add(node)
+        self._footprint.nodes.add(node)
         rule = find_rule(node)
         if rule is None:
             raise _Stuck(node, "is an op that bnfold knows no rule for")
@@ -338,7 +339,13 @@ class _Search:
             if value is not None and known is not None and not known.is_identity:
                 raise _Stuck(node, f"reads '{value.name}' as its input {slot}, where no fold can follow")
         try:
-            view = View(self._facts, state.settled, new_nodes_allowed=self._new_nodes_allowed, is_final=is_final)
+            view = View(
+                self._facts,
+                state.settled,
+                new_nodes_allowed=self._new_nodes_allowed,
+                is_final=is_final,
+                footprint=self._footprint,
+            )
             return rule.answer(node, view)
         except Blocked as blocked:
             raise _Stuck(node, blocked.reason) from None
