@@ -122,8 +122,7 @@ class Affine:
         axis %= self.rank
         if not self.axes <= {axis} or not {self.scale.size, self.shift.size} <= {1, size}:
             return None
-        scale, shift = (np.broadcast_to(array.reshape(-1), (size,)) for array in (self.scale, self.shift))
-        return scale, shift
+        return _spread(self.scale, size), _spread(self.shift, size)
 
     def is_close(self, other: Affine) -> bool:
         """Whether both are the same map, up to the last bits of float64."""
@@ -135,6 +134,11 @@ def _along(array: ArrayLike, rank: int, axis: int) -> NDArray[np.float64]:
     shape = [1] * rank
     shape[axis] = vector.size
     return vector.reshape(shape)
+
+
+def _spread(array: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    vector = array.reshape(-1)
+    return vector if vector.size == size else np.broadcast_to(vector, (size,))
 
 
 def _is_close(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:

@@ -40,6 +40,7 @@ class Loop:
         self._seen = set(sites)
         self._blocked: dict[Site, tuple[Attempt, ...]] = {}
         self._memory = Memory(facts)
+        self._changes_seen = 0  # when constants were looked for last
         self.folded: dict[Site, Folded] = {}
         self.merged: list[Merged] = []
 
@@ -87,6 +88,10 @@ class Loop:
 
     def _look_again(self) -> bool:
         """Take in constants that were no sites before: what stood between two may be gone, or a MatMul be a Gemm."""
+        changes = len(self.folded) + len(self.merged)
+        if changes == self._changes_seen:
+            return False
+        self._changes_seen = changes
         found = find_constant_sites(self._facts)
         new = [site for site in found if site not in self._seen]
         self._seen.update(new)

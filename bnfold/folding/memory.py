@@ -72,7 +72,7 @@ class Memory:
         for node in nodes:
             found.add(node)
             for value in (*node.inputs, *node.outputs):
-                if value is not None:
+                if value is not None and self._facts.constants.tensor(value) is None:  # a copy is made of a shared one
                     found.update(self._around(value))
         waiting = [node for node in found if node.op_type in _HAND_ON]
         while waiting:

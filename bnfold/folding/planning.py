@@ -363,8 +363,8 @@ def leaves_range(rewrite: Rewrite, facts: Facts) -> ir.DataType | None:
     for slot, array in arrays.items():
         dtype = facts.stored_dtype(node, slot, rewrite.dtype_slot)
         rounded, _ = round_once(array, dtype)
-        old = facts.constants.weight(find_input(node, slot))
-        was_finite = old is None or bool(np.isfinite(old).all())
-        if was_finite and not np.isfinite(rounded.astype(np.float64)).all():
-            return dtype
+        if not np.isfinite(rounded).all():
+            old = facts.constants.weight(find_input(node, slot))
+            if old is None or np.isfinite(old).all():
+                return dtype
     return None
