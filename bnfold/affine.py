@@ -76,8 +76,7 @@ class Affine:
     @property
     def is_invertible(self) -> bool:
         """Whether there is a map back: no scale is 0, nor so close to it that the inverse overflows."""
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(1 / self.scale).all() and np.isfinite(self.shift / self.scale).all())
+        return self.find_inverse() is not None
 
     @property
     def is_finite(self) -> bool:
@@ -96,9 +95,16 @@ class Affine:
         Raises:
             ZeroDivisionError: A scale is 0.
         """
-        if not self.is_invertible:
+        inverse = self.find_inverse()
+        if inverse is None:
             raise ZeroDivisionError("an affine with a scale of 0 has no inverse")
-        return Affine(1 / self.scale, -self.shift / self.scale)
+        return inverse
+
+    def find_inverse(self) -> Affine | None:
+        """The map back; None where there is none: see ``is_invertible``."""
+        with np.errstate(all="ignore"):
+            scale, shift = 1 / self.scale, -self.shift / self.scale
+        return Affine(scale, shift) if np.isfinite(scale).all() and np.isfinite(shift).all() else None
 
     def then(self, following: Affine) -> Affine:
         """This map, and ``following`` after it."""
@@ -116,8 +122,7 @@ class Affine:
         axis %= self.rank
         if not self.axes <= {axis} or not {self.scale.size, self.shift.size} <= {1, size}:
             return None
-        scale, shift = (np.broadcast_to(array.reshape(-1), (size,)) for array in (self.scale, self.shift))
-        return scale, shift
+        return _spread(self.scale, size), _spread(self.shift, size)
 
     def is_close(self, other: Affine) -> bool:
         """Whether both are the same map, up to the last bits of float64."""
@@ -129,6 +134,11 @@ def _along(array: ArrayLike, rank: int, axis: int) -> NDArray[np.float64]:
     shape = [1] * rank
     shape[axis] = vector.size
     return vector.reshape(shape)
+
+
+def _spread(array: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    vector = array.reshape(-1)
+    return vector if vector.size == size else np.broadcast_to(vector, (size,))
 
 
 def _is_close(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:

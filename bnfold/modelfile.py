@@ -22,7 +22,7 @@ from bnfold.errors import ExecutionError, ModelFileError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-__all__ = ["all_graphs", "find_external_files", "load", "save", "staged", "values_of"]
+__all__ = ["all_graphs", "find_external_files", "load", "save", "staged", "values_of", "with_bodies"]
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _EXTERNAL_THRESHOLD = 1024  # bytes; smaller tensors are cheaper inside the model than beside it
@@ -125,8 +125,23 @@ def staged(path: str | os.PathLike[str]) -> Iterator[Path]:
 def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """The main graph, the bodies of If, Loop and Scan, and the bodies of the model's own functions."""
     for outermost in (model.graph, *(function.graph for function in model.functions.values())):
-        yield outermost
-        yield from outermost.subgraphs()
+        yield from list(with_bodies(outermost))  # a list, so that graphs may change meanwhile
+
+
+def with_bodies(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """A graph, and the bodies of If, Loop and Scan in it."""
+    yield graph
+    for node in graph:
+        for body in _bodies(node):
+            yield from with_bodies(body)
+
+
+def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH and not attribute.is_ref():
+            yield attribute.as_graph()
+        elif attribute.type is ir.AttributeType.GRAPHS and not attribute.is_ref():
+            yield from attribute.as_graphs()
 
 
 def values_of(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -217,14 +232,8 @@ def _check_scope(graph: ir.Graph, visible: set[ir.Value], file: Path) -> None:
         for value in node.inputs:
             if value is not None and value not in known:
                 raise ModelFileError(f"{file}: {node.op_type} reads '{value.name}', which nothing before it writes")
-        for attribute in node.attributes.values():
-            if attribute.is_ref():
-                continue
-            if attribute.type is ir.AttributeType.GRAPH:
-                _check_scope(attribute.as_graph(), known, file)
-            elif attribute.type is ir.AttributeType.GRAPHS:
-                for body in attribute.as_graphs():
-                    _check_scope(body, known, file)
+        for body in _bodies(node):
+            _check_scope(body, known, file)
         known.update(node.outputs)
     for value in graph.outputs:
         if value not in known:

@@ -202,9 +202,11 @@ def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarr
     else:
         with np.errstate(over="ignore", under="ignore"):
             rounded = array.astype(dtype.numpy())
-    smallest = _SMALLEST_NORMAL.get(dtype, 0.0)
-    subnormal = (rounded != 0) & (np.abs(rounded.astype(np.float64)) < smallest)
-    return np.where(subnormal, np.zeros_like(rounded), rounded), int(np.count_nonzero(subnormal))
+    smallest = rounded.dtype.type(_SMALLEST_NORMAL.get(dtype, 0.0))
+    with np.errstate(invalid="ignore"):  # bfloat16 warns of a NaN
+        subnormal = (rounded != 0) & (np.abs(rounded) < smallest)
+    count = int(np.count_nonzero(subnormal))
+    return np.where(subnormal, np.zeros_like(rounded), rounded) if count else rounded, count
 
 
 def _to_bfloat16(array: NDArray[np.float64]) -> np.ndarray:

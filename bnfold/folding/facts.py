@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -13,10 +14,10 @@ from bnfold.folding.constants import Constants
 from bnfold.folding.nodes import bodies_of, find_input, first_stacked_output, label, required_input
 from bnfold.folding.shapes import Shapes
 from bnfold.folding.specialising import Specialisation
-from bnfold.modelfile import all_graphs
+from bnfold.modelfile import all_graphs, with_bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 __all__ = ["Facts"]
 
@@ -24,15 +25,17 @@ __all__ = ["Facts"]
 class Facts:
     """One object a model, made once for all its plans."""
 
-    def __init__(self, model: ir.Model, keep: Iterable[str] = (), specialisation: Specialisation | None = None) -> None:
+    def __init__(
+        self, model: ir.Model, keep: Collection[str] = (), specialisation: Specialisation | None = None
+    ) -> None:
         self.model = model
         self._opsets = dict(_opsets(model))
         # As they are before anything changes: a fold may rename what an unnamed node writes.
         self._labels = {node: label(node) for graph in all_graphs(model) for node in graph}
         copies = specialisation or Specialisation(model)
         self._labels |= copies.labels
+        self._originals = copies.originals
         self.constants = Constants(model.ir_version, self.opset, copies.arguments)
-        self.shapes = Shapes(model, self.constants, copies.originals)
         self.untouchable = _matching(model, keep)
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
         self.heirs: dict[ir.Node, str] = {}
@@ -40,6 +43,11 @@ class Facts:
         self._functions = {  # a copy is told of by the name of the function that the caller knows
             function.graph: copies.originals.get(name, function).name for name, function in model.functions.items()
         }
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """Inferred when the first affine is found: in a model without any, that would take longer than the rest."""
+        return Shapes(self.model, self.constants, self._originals)
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""
@@ -120,16 +128,15 @@ def _opsets(model: ir.Model) -> Iterator[tuple[ir.Graph, int]]:
     imports += [(function.graph, function.opset_imports) for function in model.functions.values()]
     for outermost, versions in imports:
         version = versions.get("", versions.get("ai.onnx", 1))
-        yield outermost, version
-        yield from ((graph, version) for graph in outermost.subgraphs())
+        yield from ((graph, version) for graph in with_bodies(outermost))
 
 
-def _matching(model: ir.Model, patterns: Iterable[str]) -> frozenset[ir.Node]:
-    nodes = [node for graph in all_graphs(model) for node in graph]
+def _matching(model: ir.Model, patterns: Collection[str]) -> frozenset[ir.Node]:
     found: set[ir.Node] = set()
+    nodes = [(node, list(_names(node))) for graph in all_graphs(model) for node in graph] if patterns else []
     for pattern in patterns:
         # Names such as "blocks[0]/bn" hold brackets: a name matches itself, whatever it means as a pattern.
-        matches = [n for n in nodes if any(name == pattern or fnmatchcase(name, pattern) for name in _names(n))]
+        matches = [n for n, names in nodes if any(name == pattern or fnmatchcase(name, pattern) for name in names)]
         if not matches:
             raise BnfoldError(f"--keep {pattern}: no node has such a name, nor an output of such a name")
         found.update(matches)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.folding.memory import Memory
 from bnfold.folding.merging import find_merges
 from bnfold.folding.planning import Plan, find_plan, leaves_range
 from bnfold.folding.repairing import find_ones_channel
 from bnfold.folding.result import Attempt, Folded, Kept, Merged
 from bnfold.folding.sites import Site, find_constant_sites
+from bnfold.folding.view import Footprint
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class Loop:
         self._waiting = sites
         self._seen = set(sites)
         self._blocked: dict[Site, tuple[Attempt, ...]] = {}
+        self._memory = Memory(facts)
+        self._changes_seen = 0  # when constants were looked for last
         self.folded: dict[Site, Folded] = {}
         self.merged: list[Merged] = []
 
@@ -87,19 +91,28 @@ class Loop:
                 del self._blocked[site]
                 waiting += [part for part in parts if part is not gone]
         progress = waiting != self._waiting
-        self._blocked = {site: attempts for site, attempts in self._blocked.items() if site in waiting}
         self._waiting = waiting
+        self._forget_others()
         return progress
 
     def _look_again(self) -> bool:
         """Take in constants that were no sites before: what stood between two may be gone, or a MatMul be a Gemm."""
+        changes = len(self.folded) + len(self.merged)
+        if changes == self._changes_seen:
+            return False
+        self._changes_seen = changes
         found = find_constant_sites(self._facts)
         new = [site for site in found if site not in self._seen]
         self._seen.update(new)
         replaced = {node for site in new for node in site.nodes}
         self._waiting = new + [site for site in self._waiting if replaced.isdisjoint(site.nodes)]
-        self._blocked = {site: attempts for site, attempts in self._blocked.items() if site in self._waiting}
+        self._forget_others()
         return bool(new)
+
+    def _forget_others(self) -> None:
+        """Keep the account only of the sites that wait."""
+        waiting = set(self._waiting)
+        self._blocked = {site: attempts for site, attempts in self._blocked.items() if site in waiting}
 
     def _repair(self) -> bool:
         """Let one site go at a price, if that is wanted: a node of its own, or a channel of ones."""
@@ -116,13 +129,20 @@ class Loop:
         return False
 
     def _try(self, site: Site, *, new_nodes_allowed: bool, sparing_others: bool = False) -> bool:
-        plan = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed)
-        if isinstance(plan, Plan):
-            if sparing_others and self._changes_others(plan):
-                return False
-            self.folded[site] = self._rewriter.commit(plan)
-            self._blocked.pop(site, None)
-            return True
+        changes = len(self.folded) + len(self.merged)
+        plan: Plan | tuple[Attempt, ...] | None
+        plan = self._memory.recall(site, new_nodes_allowed=new_nodes_allowed, changes=changes)
+        if plan is None:
+            footprint = Footprint()
+            plan = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed, footprint=footprint)
+            if isinstance(plan, Plan):
+                if sparing_others and self._changes_others(plan):
+                    return False
+                self._memory.prepare(plan)
+                self.folded[site] = self._rewriter.commit(plan)
+                self._blocked.pop(site, None)
+                return True
+            self._memory.note(site, footprint, plan, new_nodes_allowed=new_nodes_allowed)
         self._blocked[site] = plan
         return False
 

@@ -120,6 +120,8 @@ def find_merges(node: ir.Node, facts: Facts, sites: Mapping[ir.Value, Site]) -> 
     if node.op_type not in _SUMS or node.domain != "":
         return
     leaves = list(_leaves(node, facts))
+    if not _share_data(leaves, sites):
+        return  # said without a look at any weight
     convolutions = [(leaf, found) for leaf in leaves if (found := _as_convolution(leaf.value, facts))]
     for host, convolution in sorted(convolutions, key=lambda pair: -pair[1].weight[0, 0].size):
         for leaf in leaves:
@@ -153,6 +155,15 @@ def _leaves(root: ir.Node, facts: Facts) -> Iterator[_Leaf]:
                 waiting.append((inner, own))
             else:
                 yield _Leaf(node, slot, own)
+
+
+def _share_data(leaves: list[_Leaf], sites: Mapping[ir.Value, Site]) -> bool:
+    """Whether two operands may be maps of one tensor: Convs of it, an affine of it, or the tensor itself."""
+    values = [leaf.value for leaf in leaves]
+    convs = [node for value in values if (node := value.producer()) is not None and node.op_type == "Conv"]
+    convolved = [find_input(node, 0) for node in convs]
+    others = {*values, *(sites[value].data for value in values if value in sites)}
+    return len(set(convolved)) < len(convolved) or not others.isdisjoint(convolved)
 
 
 def _is_private(value: ir.Value, reader: ir.Node) -> bool:

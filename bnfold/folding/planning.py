@@ -8,8 +8,7 @@ plan is then a list of rewrites. The search never changes the graph.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from bnfold.folding.ops import find_rule
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.result import Attempt
 from bnfold.folding.sites import read_affine, read_spread
-from bnfold.folding.view import View
+from bnfold.folding.view import Footprint, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "find_plan", "leaves_range"]
 
 _MOST_TENSORS = 512  # the largest plan seen on 75 real networks re-expressed 169
+
+# Most plans are small, but one of the ways to begin may lead along a whole residual stream: it goes no further than
+# the others need to, since what costs least is a plan of few tensors.
+_LIMITS = (16, 64, _MOST_TENSORS)
 
 _MOST_BRANCHES = 16  # choices for each start, so that a long residual stream is not tried in every combination
 
@@ -76,7 +79,12 @@ class Plan:
 
 
 def find_plan(
-    site: Site, facts: Facts, *, new_nodes_allowed: bool, repairs_allowed: bool = False
+    site: Site,
+    facts: Facts,
+    *,
+    new_nodes_allowed: bool,
+    repairs_allowed: bool = False,
+    footprint: Footprint | None = None,
 ) -> Plan | tuple[Attempt, ...]:
     """The plan with the fewest new nodes and re-expressed tensors, or what blocked each way to begin.
 
@@ -85,24 +93,43 @@ def find_plan(
         facts: The model.
         new_nodes_allowed: Whether a plan may add a node, for the one that it removes.
         repairs_allowed: Whether it may do so to make up for zero padding.
+        footprint: Takes note of what the answer depends on.
     """
-    plans: list[Plan] = []
-    attempts: list[Attempt] = []
     affine, spread = read_affine(site, facts), read_spread(site, facts)
+    footprint = footprint or Footprint()
+    footprint.nodes.update(site.nodes)
+    drafts: dict[str, _Draft] = {}
+    attempts: dict[str, Attempt] = {}
     with np.errstate(all="ignore"):  # what overflows is found by leaves_range
-        for route, start in _starts(site, affine):
-            search = _Search(site, facts, spread, new_nodes_allowed=new_nodes_allowed, repairs_allowed=repairs_allowed)
-            try:
-                plans.append(search.run(route, start))
-            except _Stuck as stuck:
-                reason = stuck.reason + facts.heirs.get(stuck.node, "")
-                attempts.append(Attempt(route, facts.label(stuck.node), stuck.node.op_type, reason, search.reach))
-    return min(plans, key=lambda plan: (plan.cost, _changed_affines(plan))) if plans else tuple(attempts)
+        allowed = _Allowed(new_nodes_allowed, repairs_allowed)
+        starts = dict(_starts(site, affine))
+        waiting = list(starts)
+        for limit in _LIMITS:
+            unfinished = []
+            for route in waiting:
+                search = _Search(site, facts, spread, footprint, allowed, limit)
+                try:
+                    drafts[route] = search.run(route, starts[route])
+                except _Stuck as stuck:
+                    attempts[route] = _attempt(route, stuck, search.reach, facts)
+                    unfinished += [route] if search.met_limit else []
+            waiting = unfinished if limit < _MOST_TENSORS else []
+            for route, draft in sorted(drafts.items(), key=lambda item: (item[1].cost, item[1].changed_affines)):
+                if waiting and draft.cost[0]:
+                    break  # a larger plan may do without a new node
+                try:
+                    return draft.finish(facts)
+                except _Stuck as stuck:
+                    del drafts[route]
+                    attempts[route] = _attempt(route, stuck, draft.reach, facts)
+            if not waiting:
+                break
+    return tuple(attempts[route] for route in starts)
 
 
-def _changed_affines(plan: Plan) -> int:
-    """How many others take something in: of two plans that cost the same, one that leaves them alone is better."""
-    return sum(rewrite.node.op_type == "BatchNormalization" for rewrite in plan.rewrites)
+def _attempt(route: str, stuck: _Stuck, reach: int, facts: Facts) -> Attempt:
+    reason = stuck.reason + facts.heirs.get(stuck.node, "")
+    return Attempt(route, facts.label(stuck.node), stuck.node.op_type, reason, reach)
 
 
 def _starts(site: Site, affine: Affine) -> Iterator[tuple[str, dict[ir.Value, Reexpression]]]:
@@ -143,13 +170,61 @@ class _Stuck(Exception):  # noqa: N818 - the end of one route, caught by find_pl
 class _State:
     """How far one way has been followed."""
 
-    settled: dict[ir.Value, Reexpression]
-    open: deque[ir.Node]
-    answers: dict[ir.Node, Answer]
-    postponed: dict[ir.Node, Answer | Choice]  # choices and defaults, in the order in which they came up
+    settled: dict[ir.Value, Reexpression] = field(default_factory=dict)
+    moved: int = 0  # how many of them are not the identity
+    open: dict[ir.Node, None] = field(default_factory=dict)  # a queue: each node waits once for all its tensors
+    answers: dict[ir.Node, Answer] = field(default_factory=dict)
+    postponed: dict[ir.Node, Answer | Choice] = field(default_factory=dict)  # choices and defaults, as they came up
 
     def copy(self) -> _State:
-        return _State(dict(self.settled), deque(self.open), dict(self.answers), dict(self.postponed))
+        return _State(dict(self.settled), self.moved, dict(self.open), dict(self.answers), dict(self.postponed))
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A plan of which the new constants are not computed yet, which takes longer than all the rest.
+
+    Attributes:
+        site: As in ``Plan``.
+        route: Likewise.
+        answers: What each node answered.
+        cost: As in ``Plan``.
+        conditioning: Likewise.
+        reach: How many tensors the furthest branch re-expressed.
+    """
+
+    site: Site
+    route: str
+    answers: dict[ir.Node, Answer]
+    cost: tuple[int, int]
+    conditioning: float
+    reach: int
+
+    @property
+    def changed_affines(self) -> int:
+        """How many others take something in: of two plans that cost the same, one that leaves them alone is better."""
+        return sum(node.op_type == "BatchNormalization" for node, answer in self.answers.items() if answer.rewrite)
+
+    def finish(self, facts: Facts) -> Plan:
+        """Compute the new constants.
+
+        Raises:
+            _Stuck: One of them cannot be stored.
+        """
+        rewrites = {node: answer.rewrite() for node, answer in self.answers.items() if answer.rewrite}
+        for node, rewrite in rewrites.items():
+            if dtype := leaves_range(rewrite, facts):
+                raise _Stuck(node, f"would get a constant beyond the range of {dtype.name}")
+        through = tuple(node for node, answer in self.answers.items() if answer.carry and not answer.rewrite)
+        return Plan(self.site, self.route, tuple(rewrites.values()), through, self.cost, self.conditioning)
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What a plan may cost: see ``find_plan``."""
+
+    new_nodes: bool
+    repairs: bool
 
 
 class _Search:
@@ -160,19 +235,22 @@ class _Search:
         site: Site,
         facts: Facts,
         spread: NDArray[np.float64],
-        *,
-        new_nodes_allowed: bool,
-        repairs_allowed: bool,
+        footprint: Footprint,
+        allowed: _Allowed,
+        limit: int,
     ) -> None:
         self._site = site
         self._facts = facts
         self._spread = spread
-        self._allowed = {"new_nodes_allowed": new_nodes_allowed, "repairs_allowed": repairs_allowed}
+        self._footprint = footprint
+        self._allowed = allowed
+        self._limit = limit
         self._branches_left = _MOST_BRANCHES
         self._conditioning = 0.0
         self.reach = 0  # how many tensors the furthest branch re-expressed
+        self.met_limit = False  # whether a branch ended there
 
-    def run(self, route: str, start: dict[ir.Value, Reexpression]) -> Plan:
+    def run(self, route: str, start: dict[ir.Value, Reexpression]) -> _Draft:
         """Ask until nobody has a question.
 
         Raises:
@@ -180,16 +258,22 @@ class _Search:
         """
         shift = start[self._site.data].read
         self._shift_in_spreads = 0.0 if shift is None else float(np.abs(shift.shift / self._spread).max(initial=0.0))
-        state = _State({}, deque(), {}, {})
+        state = _State()
         self._settle(state, self._site.data, start[self._site.data], self._site.nodes[0])
         self._settle(state, self._site.output, start[self._site.output], self._site.nodes[-1])
-        return self._plan(route, self._follow(state))
+        state = self._follow(state)
+        new_nodes = sum(answer.new_nodes for answer in state.answers.values())
+        if new_nodes > self._site.worth:
+            raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new nodes")
+        cost = (new_nodes, state.moved)
+        return _Draft(self._site, route, state.answers, cost, self._conditioning, self.reach)
 
     def _follow(self, state: _State) -> _State:
         """Forced answers first, then choices, and defaults only when nothing else is open."""
         while True:
             while state.open:
-                node = state.open.popleft()
+                node = next(iter(state.open))
+                del state.open[node]
                 state.postponed.pop(node, None)
                 reply = self._ask(state, node)
                 if isinstance(reply, Choice) or reply.is_default:
@@ -201,6 +285,8 @@ class _Search:
                 return state
             node = next((n for n, r in state.postponed.items() if isinstance(r, Choice)), next(iter(state.postponed)))
             reply = state.postponed.pop(node)
+            if not isinstance(reply, Choice):
+                reply = self._ask(state, node, is_final=True)
             if isinstance(reply, Choice):
                 return self._choose(state, node, reply)
             self._accept(state, node, reply)
@@ -236,13 +322,16 @@ class _Search:
         if not reexpression.is_identity:
             if pinned := self._facts.why_pinned(value):
                 raise _Stuck(by, f"would change '{value.name}', which is {pinned}")
-            if len(state.settled) >= _MOST_TENSORS:
-                raise _Stuck(by, f"is reached after {_MOST_TENSORS} tensors, which is where the search ends")
+            if state.moved >= self._limit:
+                self.met_limit = True
+                raise _Stuck(by, f"is reached after {self._limit} tensors, which is where the search ends")
             around = dict.fromkeys([value.producer(), self._facts.owner(value), *(use.node for use in value.uses())])
             others = [node for node in around if node and node not in (by, *self._site.nodes)]
+            self._footprint.nodes.update(others)
             if value.producer() is not by:
                 self._check_conditioning(value, reexpression, others)
-            state.open.extend(others)
+            state.open.update(dict.fromkeys(others))
+            state.moved += 1
         state.settled[value] = reexpression
         self.reach = max(self.reach, len(state.settled))
 
@@ -259,7 +348,8 @@ class _Search:
             shift = f"{self._shift_in_spreads:.2g} standard deviations"
             raise _Stuck(readers[0], f"also reads '{value.name}', and would lose bits taking off a shift of {shift}")
 
-    def _ask(self, state: _State, node: ir.Node) -> Answer | Choice:
+    def _ask(self, state: _State, node: ir.Node, *, is_final: bool = False) -> Answer | Choice:
+        self._footprint.nodes.add(node)
         rule = find_rule(node)
         if rule is None:
             raise _Stuck(node, "is an op that bnfold knows no rule for")
@@ -270,24 +360,20 @@ class _Search:
             if value is not None and known is not None and not known.is_identity:
                 raise _Stuck(node, f"reads '{value.name}' as its input {slot}, where no fold can follow")
         try:
-            return rule.answer(node, View(self._facts, state.settled, **self._allowed))
+            view = View(
+                self._facts,
+                state.settled,
+                new_nodes_allowed=self._allowed.new_nodes,
+                repairs_allowed=self._allowed.repairs,
+                is_final=is_final,
+                footprint=self._footprint,
+            )
+            return rule.answer(node, view)
         except Blocked as blocked:
             raise _Stuck(node, blocked.reason) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             what = f"{node.op_type} '{self._facts.label(node)}'"
             raise ModelError(f"{what} is malformed: {error or type(error).__name__}".splitlines()[0]) from error
-
-    def _plan(self, route: str, state: _State) -> Plan:
-        new_nodes = sum(answer.new_nodes for answer in state.answers.values())
-        if new_nodes > self._site.worth:
-            raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new nodes")
-        rewrites = {node: answer.rewrite() for node, answer in state.answers.items() if answer.rewrite}
-        for node, rewrite in rewrites.items():
-            if dtype := leaves_range(rewrite, self._facts):
-                raise _Stuck(node, f"would get a constant beyond the range of {dtype.name}")
-        moved = sum(not reexpression.is_identity for reexpression in state.settled.values())
-        through = tuple(node for node, answer in state.answers.items() if answer.carry and not answer.rewrite)
-        return Plan(self._site, route, tuple(rewrites.values()), through, (new_nodes, moved), self._conditioning)
 
 
 def leaves_range(rewrite: Rewrite, facts: Facts) -> ir.DataType | None:
@@ -301,8 +387,8 @@ def leaves_range(rewrite: Rewrite, facts: Facts) -> ir.DataType | None:
     for slot, array in arrays.items():
         dtype = facts.stored_dtype(node, slot, rewrite.dtype_slot)
         rounded, _ = round_once(array, dtype)
-        old = facts.constants.weight(find_input(node, slot))
-        was_finite = old is None or bool(np.isfinite(old).all())
-        if was_finite and not np.isfinite(rounded.astype(np.float64)).all():
-            return dtype
+        if not np.isfinite(rounded).all():
+            old = facts.constants.weight(find_input(node, slot))
+            if old is None or np.isfinite(old).all():
+                return dtype
     return None

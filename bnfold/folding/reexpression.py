@@ -32,12 +32,12 @@ class Reexpression:
     @classmethod
     def from_write(cls, write: Affine) -> Reexpression:
         """The tensor shall hold ``write(old)``."""
-        return cls(read=write.inverse() if write.is_invertible else None, write=write)
+        return cls(read=write.find_inverse(), write=write)
 
     @classmethod
     def from_read(cls, read: Affine) -> Reexpression:
         """The tensor's old content shall be ``read(new)``."""
-        return cls(read=read, write=read.inverse() if read.is_invertible else None)
+        return cls(read=read, write=read.find_inverse())
 
     @property
     def is_identity(self) -> bool:

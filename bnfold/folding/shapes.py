@@ -8,28 +8,21 @@ many channels.
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
-from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
-
-from bnfold.folding.constants import constant_tensor
+from bnfold.folding.inference import Dim, Found, Shape, infer, skeleton_of
 from bnfold.folding.nodes import find_input
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    import onnx_ir as ir
+
     from bnfold.folding.constants import Constants
 
 __all__ = ["Dim", "Shape", "Shapes", "callers_first"]
-
-Dim = int | str | None  # a number, a symbol, or unknown
-Shape = tuple[Dim, ...]
 
 # Ops whose first output has the shape of their first input.
 _KEEP_SHAPE = frozenset(
@@ -89,14 +82,6 @@ _KEEP_SHAPE = frozenset(
     ]
 )
 
-_FEW = 64  # numbers in a constant that says something about shapes
-
-# Ops of which an input other than the first is a list (of sizes, pads, axes …) that decides on the shape of the output.
-_READ_LISTS = frozenset(
-    ["Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze", "Upsample"]
-)
-_LONGEST_LIST = 64  # longer ones decide on no shape
-
 
 class Shapes:
     """Shapes by value; found when the object is made, and valid as long as no tensor changes its shape."""
@@ -118,9 +103,21 @@ class Shapes:
         self._calls = _calls(model, originals)
         self._shapes: dict[ir.Value, Shape] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
-        self._learn(model.graph, model.clone())
+        functions = {name: skeleton_of(function) for name, function in model.functions.items()}
+        graph, version = model.graph, model.ir_version
+        found = infer(graph, constants, ir_version=version, opsets=model.opset_imports, functions=functions.values())
+        self._learn(found)
         for function in callers_first(model, originals):
-            self._learn(function.graph, self._as_model(function, model))
+            callees = callers_first(model, top=function.graph)
+            found = infer(
+                function.graph,
+                constants,
+                ir_version=version,
+                opsets=function.opset_imports,
+                functions=[functions[callee.identifier()] for callee in callees],
+                arguments=self._arguments(function),
+            )
+            self._learn(found)
 
     def __getitem__(self, value: ir.Value) -> Shape | None:
         """The shape of a tensor, or None when not even its number of axes is known."""
@@ -147,64 +144,24 @@ class Shapes:
         if source in self._shapes:
             self._shapes[target] = self._shapes[source]
 
-    def _learn(self, graph: ir.Graph, copy: ir.Model) -> None:
-        """Run ONNX's inference on a copy, so that the graph itself stays as it is, and take note of what it finds."""
-        if copy.ir_version >= 4:  # what the caller may replace is no constant: see Constants
-            for value in (value for value in copy.graph.inputs if value.name in copy.graph.initializers):
-                del copy.graph.initializers[value.name or ""]
-        ours, theirs = (graph, *graph.subgraphs()), (copy.graph, *copy.graph.subgraphs())
-        originals, twins = (list(chain.from_iterable(map(_values, graphs))) for graphs in (ours, theirs))
-        for original, twin in zip(ours, theirs, strict=True):
-            self._spell_out(original, twin)
-        self._tell_constants(graph, copy.graph)
-        _tell_bodies(copy.graph)
-        with _quiet():
-            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
-        for value, inferred in zip(originals, twins, strict=True):
-            if inferred.shape is not None:
-                self._shapes[value] = tuple(_dim(dim) for dim in inferred.shape)
-            if inferred.dtype is not None:
-                self._dtypes[value] = inferred.dtype
+    def _learn(self, found: Iterable[tuple[ir.Value, Found]]) -> None:
+        for value, (dtype, shape) in found:
+            if shape is not None:
+                self._shapes[value] = shape
+            if dtype is not None:
+                self._dtypes[value] = dtype
 
-    def _tell_constants(self, graph: ir.Graph, copy: ir.Graph) -> None:
-        """Let inference know the constants that a function is specialised for: a list of sizes above all."""
-        for original, twin in list(zip(graph.inputs, copy.inputs, strict=True)):
-            tensor = self._constants.tensor(original)
-            if tensor is not None and tensor.size <= _FEW and not twin.is_initializer():
-                copy.inputs.remove(twin)
-                twin.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)  # which gets the name of its value
-                copy.register_initializer(twin)
-
-    def _spell_out(self, original: ir.Graph, twin: ir.Graph) -> None:
-        """Write down what the lists that decide on shapes amount to: inference evaluates few of the ops they may be."""
-        for node, same in zip(tuple(original), tuple(twin), strict=True):
-            if node.op_type not in _READ_LISTS or node.domain != "":
-                continue
-            for slot, value in enumerate(node.inputs):
-                producer = value.producer() if slot > 0 and value is not None else None
-                if producer is None or producer.op_type == "Constant":
-                    continue
-                array = self._constants.array(value)
-                if array is not None and array.size <= _LONGEST_LIST:
-                    constant = ir.node("Constant", [], {"value": ir.tensor(array)})
-                    twin.insert_before(same, constant)
-                    same.replace_input_with(slot, constant.outputs[0])
-
-    def _as_model(self, function: ir.Function, model: ir.Model) -> ir.Model:
-        """The body of a function as a model of its own, with inputs of the type and shape that all callers agree on."""
-        body = function.graph.clone()
+    def _arguments(self, function: ir.Function) -> dict[ir.Value, Found]:
+        """The type and shape of inputs of a function, as far as all callers agree on them."""
+        agreed: dict[ir.Value, Found] = {}
         calls = self._calls[function.identifier()]
-        for slot, value in enumerate(body.inputs):
+        for slot, value in enumerate(function.inputs):
             arguments = [find_input(call, slot) for call in calls]
             dtypes = {self.dtype(argument) if argument is not None else None for argument in arguments}
             shapes = [self[argument] if argument is not None else None for argument in arguments]
             if len(dtypes) == 1 and (dtype := dtypes.pop()) is not None:
-                value.dtype = dtype
-                if (shape := _common(shapes)) is not None:
-                    value.shape = ir.Shape(shape)
-        functions = [other.clone() for other in callers_first(model, top=function.graph)]
-        body.opset_imports.update(function.opset_imports)
-        return ir.Model(body, ir_version=model.ir_version, functions=functions)
+                agreed[value] = dtype, _common(shapes)
+        return agreed
 
     def _fill(self, value: ir.Value) -> None:
         """Walk up past ops that keep the shape, to what knows it (a loop: graphs are deeper than Python's stack)."""
@@ -250,40 +207,8 @@ class Shapes:
         return None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Where inference gives up it logs a traceback; for us that only means that less is known."""
-    logger = logging.getLogger(ShapeInferencePass.__module__)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
 def _keeps_shape(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _KEEP_SHAPE
-
-
-def _tell_bodies(graph: ir.Graph) -> None:
-    """Let inference know the constants that bodies capture: it does not look for them in the graph around a body."""
-    for body in graph.subgraphs():
-        own: dict[ir.Value, ir.Value] = {}
-        for node in body:
-            for slot, value in enumerate(node.inputs):
-                tensor = constant_tensor(value) if value is not None and value.graph is not body else None
-                if value is None or tensor is None or tensor.size > _FEW:
-                    continue
-                if value not in own:
-                    own[value] = ir.Value(name=f"{value.name}~{body.name}")
-                    own[value].const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)
-                    body.register_initializer(own[value])
-                node.replace_input_with(slot, own[value])
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    outputs = (value for node in graph for value in node.outputs)
-    return [*graph.inputs, *outputs]
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
@@ -337,7 +262,3 @@ def _common(shapes: list[Shape | None]) -> Shape | None:
     if not known or len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
         return None
     return tuple(dims[0] if len(set(dims)) == 1 else None for dims in zip(*known, strict=True))
-
-
-def _dim(dim: int | ir.SymbolicDim) -> Dim:
-    return dim if isinstance(dim, int) else dim.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bnfold.affine import Affine
@@ -18,7 +19,22 @@ if TYPE_CHECKING:
     from bnfold.folding.reexpression import Reexpression
     from bnfold.folding.shapes import Shape
 
-__all__ = ["View", "channels"]
+__all__ = ["Footprint", "View", "channels"]
+
+
+@dataclass
+class Footprint:
+    """What the outcome of a search depends on.
+
+    Attributes:
+        nodes: Those that were asked.
+        saw_new_nodes: Whether a rule asked if a node may be added.
+        is_lasting: Whether a shape was known wherever it was asked for: one that is not known may be so later.
+    """
+
+    nodes: set[ir.Node] = field(default_factory=set)
+    saw_new_nodes: bool = False
+    is_lasting: bool = True
 
 
 class View:
@@ -31,11 +47,22 @@ class View:
         *,
         new_nodes_allowed: bool = False,
         repairs_allowed: bool = False,
+        is_final: bool = True,
+        footprint: Footprint | None = None,
     ) -> None:
         self._facts = facts
         self._settled = settled
-        self.new_nodes_allowed = new_nodes_allowed
+        self._new_nodes_allowed = new_nodes_allowed
         self.repairs_allowed = repairs_allowed
+        self._footprint = footprint or Footprint()
+        # Until a default counts it may leave out what it asks and how it rewrites: more may be settled by then.
+        self.is_final = is_final
+
+    @property
+    def new_nodes_allowed(self) -> bool:
+        """Whether a plan may add a node."""
+        self._footprint.saw_new_nodes = True
+        return self._new_nodes_allowed
 
     def settled(self, value: ir.Value) -> Reexpression | None:
         """The re-expression of a tensor, or None while it is open."""
@@ -87,6 +114,7 @@ class View:
         """
         shape = self._facts.shapes[value]
         if shape is None:
+            self._footprint.is_lasting = False
             raise Blocked(f"touches '{value.name}', whose number of axes is not known")
         return shape
 

@@ -193,3 +193,55 @@ def test_only_the_product_without_a_bias_gets_a_new_one() -> None:
     oracle.assert_equal(model, result.model)
     assert not result.kept
     assert sorted(node.op_type for node in result.model.graph) == ["Add", "Add", "MatMul", "MatMul", "Transpose"]
+
+
+def test_no_way_goes_further_than_another_needs_to() -> None:
+    """Back there are 100 tensors, which a search of all ways to their end would ask about; forward there is a Conv."""
+    from bnfold.folding.facts import Facts
+    from bnfold.folding.planning import Plan, find_plan
+    from bnfold.folding.sites import find_sites
+    from bnfold.folding.view import Footprint
+
+    identities = "\n".join(f"i{k + 1} = Identity (i{k})" for k in range(100))
+    model = model_of(f"""
+        g (float[N,2,5] x, float[3,2,3] w, float[4,3,1] v, BN3) => (float[N,4,3] y) {{
+            i0 = Conv (x, w)
+            {identities}
+            n = BatchNormalization (i100, scale, bias, mean, var)
+            y = Conv (n, v)
+        }}
+    """)
+    facts, footprint = Facts(model), Footprint()
+    ((site,), _) = find_sites(facts)
+    plan = find_plan(site, facts, new_nodes_allowed=False, footprint=footprint)
+    assert isinstance(plan, Plan)
+    assert (plan.route, plan.cost) == ("forward", (0, 1))
+    assert len(footprint.nodes) < 25
+
+
+def test_what_is_blocked_is_not_searched_again_until_something_near_it_changes(monkeypatch) -> None:
+    """The second fold is far from the first affine, which stays; that they share their parameters does not matter."""
+    from bnfold.folding import loop
+
+    searched = []
+    find_plan = loop.find_plan
+
+    def count(site, facts, **options):
+        searched.append(site.label(facts))
+        return find_plan(site, facts, **options)
+
+    monkeypatch.setattr(loop, "find_plan", count)
+    model = model_of("""
+        g (float[N,3,5] x, float[3,3,1] w, BN3) => (float[N,3,5] y) {
+            first = BatchNormalization (x, scale, bias, mean, var)
+            t = Tanh (first)
+            h = Conv (t, w)
+            r = Sigmoid (h)
+            a = Conv (r, w)
+            second = BatchNormalization (a, scale, bias, mean, var)
+            y = Tanh (second)
+        }
+    """)
+    result = bnfold.fold(model)
+    assert [entry.node for entry in result.kept] == ["first"]
+    assert searched == ["first", "second"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import bnfold
 from bnfold.folding.facts import Facts
 from tests.helpers import oracle
-from tests.helpers.models import affines, constant, model_of, set_constant
+from tests.helpers.models import affines, constant, model_of, parse, set_constant
 
 
 def test_the_rank_of_a_constant_is_kept() -> None:
@@ -261,3 +262,47 @@ def test_the_size_of_the_batch_is_no_constant() -> None:
         }
     """)
     assert "its scale 'e' is computed at run time" in bnfold.fold(model).kept[0].reason
+
+
+def test_shapes_are_inferred_without_the_weights() -> None:
+    """Of a large constant only the type and the shape are read, wherever it stands; of a short list, the numbers."""
+    from bnfold.folding.facts import Facts
+
+    model = parse("""
+        g (float[N,2,5] x, bool condition) => (y) {
+            f = local.f (x)
+            y = If (condition) <
+                then_branch = a () => (u) { u = Conv (f, f) },
+                else_branch = b () => (w) { w = Tanh (f) }
+            >
+        }
+        <domain: "local", opset_import: ["": 20]>
+        f (x) => (y) {
+            w = Constant <value = float[1] {1.0}> ()
+            to = Constant <value = int64[3] {0, 4, -1}> ()
+            h = Conv (x, w)
+            y = Reshape (h, to)
+        }
+    """)
+    (function,) = model.functions.values()
+    large = ir.tensor(np.zeros((64, 2, 1), np.float32))
+    next(node for node in function if node.outputs[0].name == "w").attributes["value"] = ir.AttrTensor("value", large)
+    body = next(graph for graph in model.graph.subgraphs() if graph.name == "a")
+    (conv,) = body
+    weight = ir.Value(name="v", const_value=ir.tensor(np.zeros((64, 4, 1), np.float32)))
+    body.register_initializer(weight)
+    conv.replace_input_with(1, weight)
+    shapes = Facts(model).shapes
+    assert shapes[function.outputs[0]] == ("N", 4, 80)
+    assert shapes[function.graph.node(2).outputs[0]] == ("N", 64, 5)
+    assert shapes[conv.outputs[0]][:2] == ("N", 64)
+
+
+def test_nothing_is_inferred_where_there_is_nothing_to_fold(monkeypatch) -> None:
+    from bnfold.folding import facts
+
+    monkeypatch.setattr(facts, "Shapes", None)
+    model = model_of("g (float[N,2,5] x, float[3,2,1] w) => (float[N,3,5] y) { h = Conv (x, w) y = Add (h, h) }")
+    assert not bnfold.fold(model, keep=["y"]).kept
+    with pytest.raises(bnfold.BnfoldError, match="no node has such a name"):
+        bnfold.fold(model, keep=["z"])

@@ -36,10 +36,13 @@ def answer_pieces(whole: ir.Value, pieces: Sequence[ir.Value], axis: int, view: 
     settled = [view.settled(piece) for piece in pieces]
     if all(piece is None for piece in settled):
         return Answer()
+    is_default = any(piece is None for piece in settled)
+    if is_default and not view.is_final:
+        return Answer(is_default=True)  # put together again for each piece of a wide Concat, it would cost a square
     identity = Reexpression.from_read(Affine.identity(view.rank(whole)))
     joined = _join([piece or identity for piece in settled], pieces, axis, view)
     rest = {piece: identity for piece, known in zip(pieces, settled, strict=True) if known is None}
-    return Answer({whole: joined, **rest}, is_default=bool(rest))
+    return Answer({whole: joined, **rest}, is_default=is_default)
 
 
 def _cut(known: Reexpression, pieces: Sequence[ir.Value], axis: int, view: View) -> dict[ir.Value, Reexpression]:
@@ -81,9 +84,12 @@ def _joined(parts: Sequence[Affine], sizes: Sequence[int], axis: int) -> Affine:
 
 
 def _concatenated(arrays: list[NDArray[np.float64]], sizes: Sequence[int], axis: int) -> NDArray[np.float64]:
-    widest = np.max([array.shape for array in arrays], axis=0)
-    shapes = [(*widest[:axis], size, *widest[axis + 1 :]) for size in sizes]
-    return np.concatenate([np.broadcast_to(array, shape) for array, shape in zip(arrays, shapes, strict=True)], axis)
+    widest = [max(lengths) for lengths in zip(*(array.shape for array in arrays), strict=True)]
+    whole = np.empty((*widest[:axis], sum(sizes), *widest[axis + 1 :]))
+    bounds = pairwise([0, *accumulate(sizes)])
+    for array, (start, end) in zip(arrays, bounds, strict=True):
+        whole[(*[slice(None)] * axis, slice(start, end))] = array
+    return whole
 
 
 def _sizes(pieces: Sequence[ir.Value], axis: int, view: View) -> list[int]:
