@@ -104,7 +104,7 @@ def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
         3. Its four parameters are floating-point constants. A graph input is none, even one that has an initializer,
            since the caller may replace it. (Before IR version 4 every initializer is listed as an input, and is one.)
         4. The number of axes of its input is known, and is not below 2.
-        5. Its scale and shift are finite: no parameter is NaN or infinite, and var + epsilon is positive.
+        5. Its parameters are finite, and so are scale and shift: var + epsilon is positive.
 
     Raises:
         ModelError: The parameters of a BatchNormalization do not fit each other or its input.
@@ -116,7 +116,7 @@ def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
         site = Site((node,))
         if refusal := _why_no_site(node, facts):
             kept[site] = Kept(facts.label(node), node.op_type, *refusal)
-        elif not read_affine(site, facts).is_finite:  # condition 5
+        elif not _is_finite(site, facts):  # condition 5
             reason = "a parameter is NaN or infinite, or var + epsilon is not positive"
             kept[site] = Kept(facts.label(node), node.op_type, reason, "look at how it was trained", warning=reason)
         else:
@@ -257,6 +257,11 @@ def _hint_on_statistics(value: ir.Value) -> str:
 
 
 _NEAR = 16  # nodes between a batch statistic and the BatchNormalization that reads it
+
+
+def _is_finite(site: Site, facts: Facts) -> bool:
+    parameters = _parameters(site.nodes[0], facts).values()
+    return all(np.isfinite(array).all() for array in parameters) and read_affine(site, facts).is_finite
 
 
 def _parameters(node: ir.Node, facts: Facts) -> dict[str, NDArray[np.float64]]:

@@ -339,7 +339,6 @@ def test_no_peer_folds_what_bnfold_keeps(peer, ours) -> None:
     assert not missed(peer, ours)
 
 
-@pytest.mark.xfail(strict=False, reason="constant Mul and Add are no sites yet")
 def test_no_peer_folds_a_decomposed_batch_normalization_that_bnfold_keeps(peer, ours) -> None:
     peer = {name: left for name, left in peer.items() if name in DECOMPOSED}
     assert not missed(peer, ours)
