@@ -139,7 +139,7 @@ def fold_in_place(
         model=model,
         folded=tuple(folded[site] for site in sorted(folded, key=lambda site: order[site.nodes[0]])),
         kept=tuple(kept[site] for site in sorted(kept, key=lambda site: order[site.nodes[0]])),
-        merged=tuple(loop.merged),
+        merged=tuple(entry for node, entry in loop.merged if node not in left.dropped),
         flushed_subnormals=rewriter.flushed_subnormals,
         nodes_before=nodes_before,
         nodes_after=sum(1 for _ in _nodes(model)),

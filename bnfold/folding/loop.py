@@ -30,7 +30,7 @@ class Loop:
 
     Attributes:
         folded: The account of each site that is gone.
-        merged: The branches of sums that went into others.
+        merged: The branches of sums that went into others, each with the node that took it in.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Loop:
         self._memory = Memory(facts)
         self._changes_seen = 0  # when constants were looked for last
         self.folded: dict[Site, Folded] = {}
-        self.merged: list[Merged] = []
+        self.merged: list[tuple[ir.Node, Merged]] = []
 
     def run(self) -> None:
         """What costs least comes first, and everything is tried again after each success.
@@ -174,7 +174,7 @@ class Loop:
         route, parent = "into a sibling branch", self._facts.label(merge.parent)
         into = self._rewriter.merge(merge)
         if merge.site is None:
-            self.merged.append(Merged(names, parent, into))
+            self.merged.append((merge.rewrite.node, Merged(names, parent, into)))
             return
         self.folded[merge.site] = Folded(merge.site.label(self._facts), merge.site.op_type, route, (into,), (parent,))
         self._blocked.pop(merge.site, None)
