@@ -18,7 +18,7 @@ _BATCH_NORM = "BatchNormalization"
 _OTHER = "constant factor or term", "constant factors or terms"
 _BRANCH = "branch", "branches"
 
-_MOST_LISTED = 8  # what a plan touches, on one line; bnfold inspect shows all of it
+_MOST_LISTED = 4  # what a plan touches, on one line; bnfold inspect shows all of it
 _NOTABLE_SHIFT = 32.0  # standard deviations: five bits of the other readers
 
 
@@ -87,7 +87,8 @@ def _kept(entry: Kept) -> tuple[str, str, str]:
 
 
 def _merged(entry: Merged) -> tuple[str, str, str]:
-    return " → ".join(entry.nodes) or entry.sum, "merged", f"in {entry.sum} into {_absorption(entry.into)}"
+    branch = " → ".join(entry.nodes) or "(the tensor itself)"
+    return branch, "merged", f"into {_absorption(entry.into)}, out of {entry.sum}"
 
 
 def _listed(items: Sequence[str]) -> str:
