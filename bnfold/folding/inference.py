@@ -14,6 +14,8 @@ import onnx.numpy_helper
 import onnx_ir as ir
 from onnx_ir import serde
 
+from bnfold.errors import ModelError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -58,6 +60,9 @@ def infer(
         opsets: The versions of the operators, by domain.
         functions: What the nodes call: see ``skeleton_of``.
         arguments: The types and shapes of inputs, where the graph does not tell them.
+
+    Raises:
+        ModelError: Two tensors of one graph have the same name.
     """
     proto = onnx.ModelProto(
         ir_version=ir_version,
@@ -68,6 +73,8 @@ def infer(
         _write_graph(graph, proto.graph, constants)
         _write_outermost(graph, proto.graph, constants, ir_version, arguments or {})
         inferred = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+    except ModelError:
+        raise
     except Exception:  # of many kinds, where it gives up; that only means that less is known
         inferred = onnx.ModelProto()
     yield from _read_graph(graph, inferred.graph)
@@ -92,6 +99,7 @@ def skeleton_of(function: ir.Function) -> onnx.FunctionProto:
 
 def _write_graph(graph: ir.Graph, proto: onnx.GraphProto, constants: Constants | None) -> None:
     """The nodes of a graph, what is known of what they write already, and its outputs."""
+    _check_names(graph)
     proto.name = graph.name or "graph"
     for node in graph:
         _write_node(node, proto.node.add(), constants)
@@ -131,6 +139,15 @@ def _is_written(value: ir.Value, graph: ir.Graph) -> bool:
 
 def _small_array(tensor: ir.TensorProtocol | None) -> np.ndarray | None:
     return tensor.numpy() if tensor is not None and _is_small(tensor) else None
+
+
+def _check_names(graph: ir.Graph) -> None:
+    """What is inferred is looked up by name."""
+    names = {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    for value in (value for node in graph for value in node.outputs if value.name):
+        if value.name in names:
+            raise ModelError(f"the model is malformed: two tensors of one graph have the name '{value.name}'")
+        names.add(value.name)
 
 
 def _write_outermost(

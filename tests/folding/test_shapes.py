@@ -298,6 +298,18 @@ def test_shapes_are_inferred_without_the_weights() -> None:
     assert shapes[conv.outputs[0]][:2] == ("N", 64)
 
 
+def test_two_tensors_of_one_name_are_not_mixed_up() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,1] w, BN3) => (float[N,3,5] y) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    next(iter(model.graph)).outputs[0].name = "x"
+    with pytest.raises(bnfold.ModelError, match="two tensors of one graph have the name 'x'"):
+        bnfold.fold(model)
+
+
 def test_nothing_is_inferred_where_there_is_nothing_to_fold(monkeypatch) -> None:
     from bnfold.folding import facts
 
