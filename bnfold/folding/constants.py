@@ -97,6 +97,14 @@ class Constants:
             return None
         return self._in_float64(value, array)
 
+    def weight_shape(self, value: ir.Value | None) -> tuple[int, ...] | None:
+        """The shape of what ``weight`` gives, without the numbers: to widen them takes long for a large weight."""
+        tensor = self.tensor(value)
+        if tensor is not None:
+            return tuple(tensor.shape.numpy()) if tensor.dtype in FLOATS else None
+        weight = self.weight(value)
+        return weight.shape if weight is not None else None
+
     def numbers(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """What a weight amounts to in float64, be it a constant or quantised; to be read, and never to be stored.
 

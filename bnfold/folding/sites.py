@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.facts import Facts
 
-__all__ = ["Site", "find_constant_sites", "find_sites", "has_candidates", "read_affine", "read_spread"]
+__all__ = ["Site", "find_constant_sites", "find_sites", "read_affine", "read_spread"]
 
 _PARAMETERS = ("scale", "bias", "mean", "var")
 
@@ -82,15 +82,6 @@ class Site:
         """Each node as a site of its own: where the whole cannot go, a part of it may."""
         slots = [self.slot, *(_slot_of(node, before) for before, node in zip(self.nodes, self.nodes[1:], strict=False))]
         return tuple(Site((node,), slot) for node, slot in zip(self.nodes, slots, strict=True))
-
-
-def has_candidates(model: ir.Model) -> bool:
-    """Whether a look for sites can find anything; it reads no weights and infers no shapes."""
-    return any(
-        node.domain == "" and (node.op_type == "BatchNormalization" or node.op_type in _CONSTANT_OPS)
-        for graph in all_graphs(model)
-        for node in graph
-    )
 
 
 def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:

@@ -137,6 +137,10 @@ class View:
         """A constant in float64, or None."""
         return self._facts.constants.weight(value)
 
+    def weight_shape(self, value: ir.Value | None) -> tuple[int, ...] | None:
+        """The shape of a floating-point constant, or None."""
+        return self._facts.constants.weight_shape(value)
+
     def numbers(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """What a constant or a quantised weight amounts to in float64, or None: to be read, and never to be stored."""
         return self._facts.constants.numbers(value)

@@ -53,14 +53,14 @@ class Weight:
 
     Attributes:
         value: The tensor.
-        constant: Its numbers, if it is a constant.
+        is_constant: Whether it is a floating-point constant.
         shape: Its shape; the first two axes are numbers.
         group: Into how many groups the channels are divided.
         inputs_first: Whether the channels of the input are on the first axis, and those of the output on the second.
     """
 
     value: ir.Value
-    constant: NDArray[np.float64] | None
+    is_constant: bool
     shape: tuple[int, ...]
     group: int
     inputs_first: bool
@@ -73,11 +73,11 @@ class Weight:
             Blocked: It is computed at run time, and its channels are not known.
         """
         value = required_input(node, 1)
-        constant = view.find_weight(value)
-        shape = constant.shape if constant is not None else view.shape(value)
+        constant = view.weight_shape(value)
+        shape = constant if constant is not None else view.shape(value)
         if not all(isinstance(size, int) for size in shape[:2]):
             raise Blocked(f"has a weight '{value.name}' that is computed at run time, with channels that are not known")
-        return cls(value, constant, shape, group, inputs_first)  # type: ignore[arg-type]  # of the taps only the count
+        return cls(value, constant is not None, shape, group, inputs_first)  # type: ignore[arg-type]  # of the taps only the count
 
     @property
     def outputs(self) -> int:
@@ -95,7 +95,7 @@ class Weight:
         Raises:
             Blocked: They are known at run time only.
         """
-        numbers = self.constant if self.constant is not None else view.numbers(self.value)
+        numbers = view.numbers(self.value)
         if numbers is None:
             raise Blocked(f"has a weight '{self.value.name}' that is known at run time only, behind a shift")
         return self._seen(numbers.reshape(*self.shape[:2], -1))
@@ -104,9 +104,8 @@ class Weight:
         """The weight times ``factors`` of [group, outputs / group, inputs / group]."""
         stored = factors.swapaxes(1, 2) if self.inputs_first else factors
         stored = stored.reshape(*self.shape[:2], *[1] * (len(self.shape) - 2))
-        constant = self.constant
-        if constant is not None:
-            return Change({1: lambda: constant * stored})
+        if self.is_constant:
+            return Change({1: lambda: view.weight(self.value, "a weight") * stored})
         wanted = Reexpression.from_write(Affine(stored, np.zeros_like(stored)))
         return asked(self.value, wanted, view)
 
@@ -116,7 +115,7 @@ class Weight:
         Raises:
             Blocked: It does something else to it.
         """
-        if self.constant is not None or view.settled(self.value) is None:
+        if self.is_constant or view.settled(self.value) is None:
             return None
         affine = view.write(self.value)
         if affine.shift.any() or affine.axes - {0, 1}:
