@@ -37,6 +37,7 @@ class Loop:
         self._waiting = sites
         self._seen = set(sites)
         self._blocked: dict[Site, tuple[Attempt, ...]] = {}
+        self._found: dict[tuple[Site, bool], Plan | tuple[Attempt, ...]] = {}  # since the last change
         self.folded: dict[Site, Folded] = {}
         self.merged: list[Merged] = []
 
@@ -97,15 +98,23 @@ class Loop:
         return bool(new)
 
     def _try(self, site: Site, *, new_nodes_allowed: bool, sparing_others: bool = False) -> bool:
-        plan = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed)
+        plan = self._find_plan(site, new_nodes_allowed=new_nodes_allowed)
         if isinstance(plan, Plan):
             if sparing_others and self._changes_others(plan):
                 return False
             self.folded[site] = self._rewriter.commit(plan)
+            self._found.clear()
             self._blocked.pop(site, None)
             return True
         self._blocked[site] = plan
         return False
+
+    def _find_plan(self, site: Site, *, new_nodes_allowed: bool) -> Plan | tuple[Attempt, ...]:
+        """What was found the last time, if nothing has changed since."""
+        key = site, new_nodes_allowed
+        if key not in self._found:
+            self._found[key] = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed)
+        return self._found[key]
 
     def _changes_others(self, plan: Plan) -> bool:
         """Whether another affine that waits takes something in, and stays."""
@@ -134,6 +143,7 @@ class Loop:
         names = tuple(map(self._facts.label, merge.nodes))
         route, parent = "into a sibling branch", self._facts.label(merge.parent)
         into = self._rewriter.merge(merge)
+        self._found.clear()
         if merge.site is None:
             self.merged.append(Merged(names, parent, into))
             return
