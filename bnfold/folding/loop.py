@@ -37,7 +37,8 @@ class Loop:
         self._waiting = sites
         self._seen = set(sites)
         self._blocked: dict[Site, tuple[Attempt, ...]] = {}
-        self._found: dict[tuple[Site, bool], Plan | tuple[Attempt, ...]] = {}  # since the last change
+        self._found: dict[tuple[Site, bool], Plan | tuple[Attempt, ...]] = {}
+        self._changes = 0  # how many there were when that was found
         self.folded: dict[Site, Folded] = {}
         self.merged: list[Merged] = []
 
@@ -103,7 +104,6 @@ class Loop:
             if sparing_others and self._changes_others(plan):
                 return False
             self.folded[site] = self._rewriter.commit(plan)
-            self._found.clear()
             self._blocked.pop(site, None)
             return True
         self._blocked[site] = plan
@@ -112,6 +112,10 @@ class Loop:
     def _find_plan(self, site: Site, *, new_nodes_allowed: bool) -> Plan | tuple[Attempt, ...]:
         """What was found the last time, if nothing has changed since."""
         key = site, new_nodes_allowed
+        changes = len(self.folded) + len(self.merged)
+        if changes > self._changes:
+            self._found.clear()
+            self._changes = changes
         if key not in self._found:
             self._found[key] = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed)
         return self._found[key]
@@ -143,7 +147,6 @@ class Loop:
         names = tuple(map(self._facts.label, merge.nodes))
         route, parent = "into a sibling branch", self._facts.label(merge.parent)
         into = self._rewriter.merge(merge)
-        self._found.clear()
         if merge.site is None:
             self.merged.append(Merged(names, parent, into))
             return
