@@ -46,11 +46,17 @@ class Reexpression:
         return known is not None and known.is_identity
 
     def map(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Reexpression:
-        """The re-expression of a tensor that is this one with its axes moved."""
-        return Reexpression(
-            read=self.read.map(function) if self.read else None,
-            write=self.write.map(function) if self.write else None,
-        )
+        """The re-expression of a tensor that is this one with its axes moved, or a part of it.
+
+        A part may have both maps where the whole has one: the dead channel need not be in it.
+        """
+        read = self.read.map(function) if self.read else None
+        write = self.write.map(function) if self.write else None
+        if read is None and write is not None:
+            read = write.find_inverse()
+        elif write is None and read is not None:
+            write = read.find_inverse()
+        return Reexpression(read, write)
 
     def map_affine(self, function: Callable[[Affine], Affine]) -> Reexpression:
         """The re-expression of a tensor on which both maps are other ones: ``function`` keeps them inverse."""

@@ -136,3 +136,22 @@ def test_a_dead_channel_behind_relu_hands_its_constant_on() -> None:
     result = bnfold.fold(model)
     oracle.assert_equal(model, result.model)
     assert result.folded[0].route == "back, constants of dead channels forward"
+
+
+def test_a_piece_without_the_dead_channel_is_free() -> None:
+    """The whole cannot tell its old content; the second half can."""
+    model = model_of("""
+        g (float[N,4,5] x, float[3,2,1] u, float[2,4,1] v, float[3,2,1] w, BN4) => (float[N,3,5] y, float[N,3,5] z) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            a, b = Split <axis = 1, num_outputs = 2> (n)
+            y = Conv (a, u)
+            t = Tanh (x)
+            c = Conv (t, v)
+            s = Add (b, c)
+            z = Conv (s, w)
+        }
+    """)
+    set_constant(model, model.graph.initializers["scale"], np.array([0.0, 1.5, -2.0, 0.5]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept
