@@ -189,7 +189,7 @@ def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:
     if shape is None or not operand.broadcasts_into(shape):
         return None
     affine = operand.affine(len(shape))
-    if affine is None or not affine.is_finite or len(affine.axes) > 1 or _is_bias(operand):
+    if affine is None or len(affine.axes) > 1 or _is_bias(operand):
         return None
     return operand
 

@@ -118,6 +118,23 @@ def test_a_dead_branch_of_a_sum_cannot_tell_the_others() -> None:
     assert "a scale of 0 cannot be undone" in result.kept[0].reason
 
 
+def test_a_dead_channel_cannot_be_added_elsewhere() -> None:
+    model = model_of("""
+        g (float[N,2,5] x, float[3,2,1] w, float[3,2,1] v, BN3) => (float[N,3,5] y, float[N,3,5] z) {
+            h = Conv (x, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            y = Relu (n)
+            b = Conv (x, v)
+            s = Add (h, b)
+            z = Tanh (s)
+        }
+    """)
+    set_constant(model, model.graph.initializers["scale"], np.array([1.0, 0.0, 2.0]))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert "Add 's' shares one scale among its branches, and a scale of 0 cannot be undone" in result.kept[0].reason
+
+
 def test_a_dead_channel_behind_relu_hands_its_constant_on() -> None:
     """Relu cannot write a negative constant: the channel becomes 0, and an Add further on gets the constant."""
     model = model_of("""

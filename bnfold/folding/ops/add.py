@@ -109,7 +109,7 @@ def _answer_constant(operand: ConstantOperand, view: View) -> Answer:
         shape_text = list(operand.array.shape)
         raise Blocked(f"broadcasts '{data.name}' to the shape of its constant, {shape_text}, or may do so")
     own = operand.affine(len(shape))
-    if own is None or not own.is_finite:
+    if own is None:
         raise Blocked("adds a constant that is not finite")
     if view.settled(data) is not None:
         affine = view.read(data)

@@ -42,12 +42,12 @@ class ConstantOperand:
         return required_input(self.node, 1 - self.slot)
 
     def affine(self, rank: int) -> Affine | None:
-        """What the node makes of data of ``rank`` axes; None for a constant divided by the data."""
+        """What the node makes of data of ``rank`` axes; None for a constant divided by the data, or if not finite."""
         ones = (1,) * max(rank - self.array.ndim, 0)
         array = self.array.reshape(ones + self.array.shape)
         nothing, unit = np.zeros_like(array), np.ones_like(array)
-        with np.errstate(all="ignore"):  # a division by 0 is found by whoever asks whether the affine is finite
-            return {
+        with np.errstate(all="ignore"):  # a division by 0 gives infinity
+            affine = {
                 ("Add", 0): Affine(unit, array),
                 ("Add", 1): Affine(unit, array),
                 ("Sub", 0): Affine(-unit, array),
@@ -56,6 +56,7 @@ class ConstantOperand:
                 ("Mul", 1): Affine(array, nothing),
                 ("Div", 1): Affine(1 / array, nothing),
             }.get((self.node.op_type, self.slot))
+        return affine if affine is not None and affine.is_finite else None
 
     def broadcasts_into(self, shape: Shape) -> bool:
         """Whether the result has the shape of the data, so that the affine is one of the data alone."""

@@ -37,9 +37,7 @@ def answer_factor(operand: ConstantOperand, view: View) -> Answer:
     shape = view.shape(operand.data)
     affine = operand.affine(len(shape))
     if affine is None:  # condition 5 of MulRule
-        raise Blocked("divides a constant by the tensor: carries nothing")
-    if not affine.is_finite:
-        raise Blocked("has a factor that is not finite")
+        raise Blocked("divides a constant by the tensor, or has a factor that is not finite: carries nothing")
     if not operand.broadcasts_into(shape):
         raise Blocked(f"broadcasts '{operand.data.name}' to the shape of its constant, or may do so")
     factor = affine.scale

@@ -106,9 +106,8 @@ def _answer_constant(node: ir.Node, view: View, pads: Pads) -> Answer:
         carry = {output: known}
     else:
         return Answer()
-    old = _value(node, view)
-    new = _new_value(known, pads, old)
-    if new == old:
+    new = _new_value(known, pads, _value(node, view))
+    if new is None:
         return Answer(carry, is_default=is_default)
     rewrite = _rewrite(node, view, new)
     return Answer(carry, lambda: rewrite, is_default=is_default)
@@ -131,7 +130,7 @@ def _extended(affine: Affine, pads: Pads) -> Affine:
 
 
 def _new_value(known: Reexpression, pads: Pads, old: float | None) -> float | None:
-    """v′; None where v is not known, and need not be."""
+    """v′; None where it is v, be that known or not."""
     affine = known.write or known.read
     if affine is None:
         raise Blocked("pads what can neither be read nor written any more")
@@ -139,7 +138,7 @@ def _new_value(known: Reexpression, pads: Pads, old: float | None) -> float | No
     padded = _padded(shape, pads)
     scale, shift = (np.broadcast_to(array, shape)[padded] for array in (affine.scale, affine.shift))
     if not scale.size or ((scale == 1) & (shift == 0)).all():
-        return old
+        return None
     if old is None:
         raise Blocked("pads with a value that is computed at run time")
     if known.write is None:
@@ -150,11 +149,11 @@ def _new_value(known: Reexpression, pads: Pads, old: float | None) -> float | No
     new = scale * old + shift
     limit = _CLOSE * (np.abs(scale * old) + np.abs(shift))
     if (np.abs(new - old) <= limit).all():
-        return old
+        return None
     first = float(new[0])
     if not ((new == first) | (np.abs(new - first) <= limit)).all():  # condition 3
         raise Blocked(f"pads with {old:g}, which would have to be different numbers for different cells")
-    return first
+    return None if first == old else first
 
 
 def _padded(shape: tuple[int, ...], pads: Pads) -> NDArray[np.bool_]:
@@ -191,9 +190,7 @@ def _value(node: ir.Node, view: View) -> float | None:
     return float(constant.reshape(-1)[0]) if constant is not None else None
 
 
-def _rewrite(node: ir.Node, view: View, new: float | None) -> Rewrite:
-    if new is None:
-        raise Blocked("pads with a value that is computed at run time")
+def _rewrite(node: ir.Node, view: View, new: float) -> Rewrite:
     dtype = view.dtype(required_input(node, 0))
     if view.opset(node) < _INPUTS:
         if dtype in (None, ir.DataType.DOUBLE) and float(np.float32(new)) != new:  # condition 3

@@ -64,27 +64,30 @@ def find_repair(
         view: The plan at hand.
 
     Raises:
-        Blocked: Neither repair applies.
+        Blocked: Neither repair applies, or the weight is known at run time only.
     """
+    numbers = weight.numbers(view)
     sizes = view.shape(required_input(node, 0))[2:]
     axes = [_Axis.of(node, index, size, weight.shape[2 + index]) for index, size in enumerate(sizes)]
     if (scale != 0).all() and view.opset(node) >= _PADS_AS_INPUT and None not in [axis.pads for axis in axes]:
-        numbers = -shift / scale
-        if (np.abs(numbers - numbers[0]) <= _CLOSE * np.abs(numbers[0])).all():
+        values = -shift / scale
+        if (np.abs(values - values[0]) <= _CLOSE * np.abs(values[0])).all():
             pads = [axis.pads or (0, 0) for axis in axes]
-            return Repair(padding=Padding(tuple(pads), float(numbers[0])))
-    if None in [axis.pads for axis in axes] or not all(isinstance(axis.size, int) for axis in axes):
+            return Repair(padding=Padding(tuple(pads), float(values[0])))
+    if not all(isinstance(axis.size, int) for axis in axes):
         raise Blocked("pads with zeros, and the size of the image that would make up for them is not known")
-    return Repair(image=_image(axes, weight, shift, view))
+    return Repair(image=_image(axes, weight, numbers, shift))
 
 
-def _image(axes: list[_Axis], weight: Weight, shift: NDArray[np.float64], view: View) -> NDArray[np.float64]:
+def _image(
+    axes: list[_Axis], weight: Weight, numbers: NDArray[np.float64], shift: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """What a Conv makes of an image that is ``shift`` everywhere, and 0 beyond its border: [outputs, …]."""
     masks = [axis.taps_inside() for axis in axes]
     size = weight.outputs * math.prod(len(mask) for mask in masks)
     if size > _LARGEST_IMAGE:
         raise Blocked(f"pads with zeros, and the image that would make up for them has {size} numbers")
-    taps = np.einsum("goik,gi->gok", weight.numbers(view), shift.reshape(weight.group, -1))
+    taps = np.einsum("goik,gi->gok", numbers, shift.reshape(weight.group, -1))
     image: NDArray[np.float64] = taps.reshape(weight.outputs, *weight.shape[2:])
     for mask in masks:  # each turns the first axis of taps into a last axis of places
         image = np.tensordot(image, mask, ([1], [1]))
@@ -93,7 +96,7 @@ def _image(axes: list[_Axis], weight: Weight, shift: NDArray[np.float64], view: 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One spatial axis of a convolution: sizes, and zero cells in front and behind (None: not known)."""
+    """One spatial axis of a convolution: sizes, and the zero cells at its ends, None where that takes the size."""
 
     size: int | str | None
     taps: int

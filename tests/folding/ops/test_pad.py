@@ -98,6 +98,25 @@ BROKEN = {
         """,
         "pads with 0, which would have to be different numbers for different cells",
     ),
+    "pads_that_are_absent": (BEHIND.replace("PAD", "p = Pad (h)"), "does not have two pads for each axis"),
+    "pads_that_are_too_few": (
+        BEHIND.replace("0, 0, 1, 0, 0, 1", "0, 0, 1").replace("PAD", "p = Pad (h, pads)"),
+        "two pads",
+    ),
+    "a_number_of_a_type_that_is_not_known": (
+        """
+        g (float[N,2,5] x, float[1,2,1] w, float[4,1,1] v, BN1) => (float[N,1,7] y) {
+            u = other.op (x)
+            h = Conv (u, w)
+            pads = Constant <value_ints = [0, 0, 1, 0, 0, 1]> ()
+            p = Pad (h, pads)
+            c = Conv (p, v)
+            n = BatchNormalization (p, scale, bias, mean, var)
+            y = Tanh (n)
+        }
+        """,
+        "pads with 0, and of which type another number would have to be is not known",
+    ),
 }
 
 

@@ -87,6 +87,12 @@ BROKEN = {
         CROP.replace("REGION", "0.0, 0.5, 0.0, 1.0, 1.0, 1.0"),
         "crops axis 1, along which the affine varies, or may do so",
     ),
+    "a_crop_of_a_region_computed_at_run_time": (
+        CROP.replace("region = ", "some = ")
+        .replace("REGION", "0.0, 0.0, 0.0, 1.0, 1.0, 1.0")
+        .replace("r = ", "m = ReduceMax <keepdims = 0> (x) region = Add (some, m) r = "),
+        "crops axis 1, along which the affine varies, or may do so",
+    ),
 }
 
 

@@ -10,6 +10,13 @@ from tests.helpers import oracle
 from tests.helpers.conditions import assert_folds, assert_kept
 from tests.helpers.models import affines, constant, model_of, set_constant
 
+SLICE_9 = """
+    g (float[N,6,5] x, float[6,6,1] w, BN6) => (float[N,6,5] y) {
+        h = Conv (x, w)
+        s = Slice <BOUNDS> (h)
+        y = BatchNormalization (s, scale, bias, mean, var)
+    }
+"""
 BROKEN = {
     "slice_by_bounds_computed_at_run_time": (
         """
@@ -95,6 +102,31 @@ BROKEN = {
         """,
         "gathers along the axes [1], along which the affine varies",
     ),
+    "gather_by_a_table_of_indices_computed_at_run_time": (
+        """
+        g (int64[2,2] x, float[3,2,5] u, float[4,2,1] w, BN2) => (float[3,2,2,5] y) {
+            h = Conv (u, w)
+            a = Gather <axis = 1> (h, x)
+            y = BatchNormalization (a, scale, bias, mean, var)
+        }
+        """,
+        "selects by indices that are computed at run time",
+    ),
+    "slice_of_nothing": (
+        """
+        g (float[N,6,5] x, float[2,6,1] w, BN2) => (float[N,2,5] y) {
+            h = Conv (x, w)
+            two = Constant <value_ints = [2]> ()
+            axes = Constant <value_ints = [1]> ()
+            s = Slice (h, two, two, axes)
+            c = Concat <axis = 1> (s, h)
+            y = BatchNormalization (c, scale, bias, mean, var)
+        }
+        """,
+        "Slice 's' selects nothing",
+    ),
+    "slice_without_starts": (SLICE_9.replace("BOUNDS", "ends = [6]"), "lacks its starts or its ends", {"opset": 9}),
+    "slice_without_ends": (SLICE_9.replace("BOUNDS", "starts = [0]"), "lacks its starts or its ends", {"opset": 9}),
 }
 
 HALVES = """
@@ -116,7 +148,8 @@ LOWS = ["Slice (h, zero, three, one)", "Gather <axis = 1> (h, low)"]
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_condition_keeps_the_affine_and_is_named(name) -> None:
-    assert_kept(*BROKEN[name])
+    text, reason, *options = BROKEN[name]
+    assert_kept(text, reason, **(options[0] if options else {}))
 
 
 @pytest.mark.parametrize("low", LOWS)

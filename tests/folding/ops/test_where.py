@@ -82,6 +82,22 @@ BROKEN = {
         """,
         "Where 'h' needs 'x' in another form",
     ),
+    "a_branch_of_which_the_channels_are_not_known": (
+        """
+        g (float[N,3,5] x, float[2,3,1] w, BN3) => (float[N,2,5] y) {
+            mask = Constant <value = bool[1,1,5] {1, 0, 1, 1, 0}> ()
+            sizes = Constant <value_ints = [7, -1, 5]> ()
+            u, v = other.op (x)
+            a = Reshape (u, sizes)
+            b = Reshape (v, sizes)
+            h = Where (mask, a, b)
+            c = Conv (h, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            y = Tanh (n)
+        }
+        """,
+        "Where 'h' broadcasts 'a' along the channels, or may do so",
+    ),
 }
 
 
