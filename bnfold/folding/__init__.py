@@ -1,16 +1,17 @@
 """``fold(model)`` moves every BatchNormalization that can be moved exactly into the weights around it.
 
     sites.py        finds the affines
-    loop.py         in which order they go
+    loop.py         in which order they go; memory.py spares it searches that would end as before
     planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
     merging.py      finds branches of a sum that are one convolution
+    repairing.py    finds a channel of ones that gets a shift past zero padding, on demand
     rewriting.py    commits a plan
     specialising.py gives each call of a function constants of its own, which generalising.py takes out again
     result.py       the account
     fold_pass.py    the same as a pass of onnx_ir, which changes its model
 
-Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evaluation.py``, ``shapes.py``), ``view.py``
-(the facts, seen from within a plan) and ``reexpression.py`` (how one tensor changes).
+Beneath them: ``facts.py`` (what is true of the model: ``constants.py``, ``evaluation.py``, ``shapes.py`` on
+``inference.py``), ``view.py`` (the facts, seen from within a plan) and ``reexpression.py`` (how one tensor changes).
 """
 
 from __future__ import annotations
