@@ -219,8 +219,6 @@ def _as_one_tap(
 ) -> _Convolution | None:
     """What a Conv reads, or an affine of that, as a convolution with the groups of that Conv."""
     inputs = host.weight.shape[1] * host.group
-    if host.weight.shape[0] != inputs or any(stride != 1 for stride in host.strides):
-        return None
     site = sites.get(value) if value is not host.data else None
     scale, shift = np.ones(inputs), np.zeros(inputs)
     if value is not host.data:
@@ -241,9 +239,9 @@ def _as_one_tap(
 
 def _embedded(branch: _Convolution, host: _Convolution) -> NDArray[np.float64] | None:
     """The kernel of a branch, at its place in the larger kernel of another; None where they do not slide alike."""
-    if branch.data is not host.data or branch.group != host.group or branch.strides != host.strides:
+    if branch.data is not host.data or branch.strides != host.strides:
         return None
-    if branch.weight.shape[:2] != host.weight.shape[:2]:
+    if branch.weight.shape[:2] != host.weight.shape[:2]:  # nor then are the groups the same, of one tensor
         return None
     place = [slice(None), slice(None)]
     taps, most = branch.weight.shape[2:], host.weight.shape[2:]

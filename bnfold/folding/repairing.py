@@ -41,12 +41,11 @@ _CLIP_BY_INPUT = 11  # the opset since which Clip has its limits as inputs
 def find_ones_channel(site: Site, facts: Facts) -> Plan | None:
     """The plan that widens the tensor in front of a site by a channel of ones, or None."""
     try:
-        way = _way_back(site.data, facts)
-        readers = [_reader(node, slot, facts) for node, slot in site.output.uses()]
+        producer, way = _way_back(site.data, facts)
+        readers = [_reader(node, facts) for node, _ in site.output.uses()]
     except Blocked:
         return None
-    producer = way[-1].producer()
-    if producer is None or not readers or site.output.is_graph_output():
+    if site.output.is_graph_output():
         return None
     scale_and_shift = read_affine(site, facts).vectors(1, _weight(producer, facts).shape[0])
     if scale_and_shift is None:
@@ -59,8 +58,8 @@ def find_ones_channel(site: Site, facts: Facts) -> Plan | None:
     return Plan(site, route, rewrites, through, (0, len(way) + 1), 0.0, widened=tuple(way))
 
 
-def _way_back(value: ir.Value, facts: Facts) -> list[ir.Value]:
-    """The tensors from the site back to the Conv that can write ones, all with one reader."""
+def _way_back(value: ir.Value, facts: Facts) -> tuple[ir.Node, list[ir.Value]]:
+    """The Conv that can write ones, and the tensors from the site back to it, all with one reader."""
     way = [value]
     while True:
         node = value.producer()
@@ -68,7 +67,7 @@ def _way_back(value: ir.Value, facts: Facts) -> list[ir.Value]:
             raise Blocked("is read by others")
         if node.op_type == "Conv" and node.domain == "":
             _weight(node, facts)
-            return way
+            return node, way
         if not _keeps_ones(node, facts):
             raise Blocked("does not keep a channel of ones")
         value = required_input(node, 0)
@@ -95,8 +94,8 @@ def _limits_around_one(node: ir.Node, facts: Facts) -> bool:
     return (low is None or bool((low <= 1).all())) and (high is None or bool((high >= 1).all()))
 
 
-def _reader(node: ir.Node, slot: int, facts: Facts) -> ir.Node:
-    if node.op_type != "Conv" or node.domain != "" or slot != 0 or node in facts.untouchable:
+def _reader(node: ir.Node, facts: Facts) -> ir.Node:
+    if node.op_type != "Conv" or node.domain != "" or node in facts.untouchable:
         raise Blocked("is no Conv")
     _weight(node, facts)
     return node

@@ -122,6 +122,7 @@ def find_constant_sites(facts: Facts) -> list[Site]:
     Folding changes which these are: what stood between two of them may be gone.
     """
     nodes = [node for graph in all_graphs(facts.model) for node in graph if node.domain == ""]
+    nodes = [node for node in nodes if node.op_type in _CONSTANT_OPS]
     operands = {node: operand for node in nodes if (operand := _constant_site(node, facts))}
     sites = []
     taken: set[ir.Node] = set()
@@ -177,10 +178,10 @@ def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
 
 
 def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:
-    """The constant operand of a node that is an affine of one tensor; None for any other node."""
-    if node.op_type not in _CONSTANT_OPS or len(node.inputs) != 2 or node in facts.untouchable:
+    """The constant operand of a Mul, Div, Add or Sub that is an affine of one tensor; None for any other."""
+    if len(node.inputs) != 2 or None in node.inputs or node in facts.untouchable:
         return None
-    if facts.opset(node) < BROADCASTS or None in node.inputs:
+    if facts.opset(node) < BROADCASTS:
         return None
     operand = find_constant_operand(node, facts.constants.weight)
     if operand is None or facts.constants.weight(operand.data) is not None:

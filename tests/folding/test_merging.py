@@ -101,12 +101,45 @@ KEPT = {
     ),
     "identity_of_a_strided_one": "a = Conv <pads = [5,5], strides = [2]> (x, w) y = Add (a, x)",
     "even_kernel_and_same": 'a = Conv <auto_pad = "SAME_UPPER"> (x, even) y = Add (a, x)',
+    "even_kernels_padded_at_other_ends": (
+        'a = Conv <auto_pad = "SAME_UPPER"> (x, even) b = Conv <auto_pad = "SAME_LOWER"> (x, even) y = Add (a, b)'
+    ),
+    "same_of_a_stride_that_needs_no_padding": (
+        'a = Conv <auto_pad = "SAME_UPPER", strides = [5]> (x, w) '
+        "b = Conv <pads = [1,1], strides = [5]> (x, u) y = Add (a, b)"
+    ),
+    "a_weight_computed_at_run_time": (
+        "m = ReduceMax <keepdims = 0> (x) r = Mul (v, m) a = Conv <pads = [1,1]> (x, w) b = Conv (x, r) y = Add (a, b)"
+    ),
+    "a_bias_computed_at_run_time": (
+        "m = ReduceMax <keepdims = 0> (x) r = Mul (c, m) a = Conv <pads = [1,1]> (x, w) b = Conv (x, v, r) "
+        "y = Add (a, b)"
+    ),
+    "an_affine_of_another_tensor": (
+        "t = Tanh (x) m = Mul (t, k) a = Conv <pads = [1,1]> (x, w) b = Conv <group = 2> (x, grouped) y = Sum (a, b, m)"
+    ),
+    "a_third_of_another_tensor": (
+        "t = Tanh (x) a = Conv <pads = [1,1]> (x, w) b = Conv <group = 2> (x, grouped) d = Conv (t, v) "
+        "y = Sum (a, b, d)"
+    ),
+    "an_affine_along_another_axis": "m = Mul (x, along) a = Conv <pads = [1,1]> (x, w) y = Add (m, a)",
+    # Of these one is a single position, which the sum broadcasts.
+    "one_position_of_another_stride": "a = Conv <strides = [2]> (x, eight) b = Conv (x, eight) y = Add (a, b)",
+    "one_position_of_another_dilation": "a = Conv (x, even) b = Conv <dilations = [8]> (x, even) y = Add (a, b)",
+    "one_position_between_the_taps": (
+        "a = Conv <pads = [1,0], dilations = [8]> (x, even) b = Conv <dilations = [8]> (x, even) y = Add (a, b)"
+    ),
+    "one_position_without_the_pads_behind": "a = Conv <pads = [0,8]> (x, nine) b = Conv (x, nine) y = Add (a, b)",
+    "a_tensor_of_which_all_channels_get_one": "a = Conv <pads = [1,1]> (x, single) y = Add (x, a)",
 }
+MORE = """
+    float[4,1] k, float[4,4,2] even, float[4,4,8] eight, float[4,4,9] nine, float[1,4,3] single, float[9] along
+"""
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_leaves_alone(name) -> None:
-    model = example(TEMPLATE.replace("float[4,1] k", "float[4,1] k, float[4,4,2] even").replace("BODY", KEPT[name]))
+    model = example(TEMPLATE.replace("float[4,1] k", MORE.strip()).replace("BODY", KEPT[name]))
     oracle.run(model, oracle.feeds_for(model))
     result = bnfold.fold(model)
     oracle.assert_equal(model, result.model)
@@ -125,6 +158,36 @@ def test_a_branch_that_someone_else_reads_stays() -> None:
     for read in ("a", "b"):
         model = example(text.replace("READ", read))
         assert serialised(bnfold.fold(model).model) == serialised(model)
+
+
+# What is also an output of the graph, or read twice: (name, the call that writes it)
+SEEN = {"b": "Conv (x, v)", "m": "Mul (x, k)"}
+
+
+@pytest.mark.parametrize("name", SEEN)
+@pytest.mark.parametrize("by", ["an output", "a reader"])
+def test_a_branch_that_is_seen_elsewhere_stays(name, by) -> None:
+    body = f"a = Conv <pads = [1,1]> (x, w) {name} = {SEEN[name]} y = Add (a, {name})"
+    seen = name if by == "an output" else "z"
+    text = TEMPLATE.replace("[N,4,L] y", f"[N,4,L] y, float[N,4,L] {seen}")
+    model = example(text.replace("BODY", body if by == "an output" else f"{body} z = Tanh ({name})"))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert serialised(result.model) == serialised(model)
+
+
+def test_a_conv_of_another_domain_is_no_conv() -> None:
+    body = "a = Conv <pads = [1,1]> (x, w) b = other.Conv (x, v) y = Add (a, b)"
+    model = example(TEMPLATE.replace("BODY", body))
+    assert serialised(bnfold.fold(model).model) == serialised(model)
+
+
+@pytest.mark.parametrize("name", ["w", "v", "c"])
+def test_a_branch_that_is_not_finite_stays(name) -> None:
+    model = example(TEMPLATE.replace("BODY", "a = Conv <pads = [1,1]> (x, w) b = Conv (x, v, c) y = Add (a, b)"))
+    value = model.graph.initializers[name]
+    set_constant(model, value, np.full(value.shape.numpy(), np.inf))
+    assert serialised(bnfold.fold(model).model) == serialised(model)
 
 
 def test_a_sum_of_three_loses_an_operand_only_on_demand() -> None:

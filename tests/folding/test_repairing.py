@@ -119,6 +119,9 @@ BARRED = {
     "an_op_that_changes_ones": ("p = Tanh (r)", ""),
     "an_average": ("p = AveragePool <kernel_shape = [2,2], pads = [1,1,0,0], count_include_pad = 1> (r)", ""),
     "a_second_reader_of_the_affine": ("p = Identity (r) z = Sigmoid (n)", ", float[N,3,H,W] z"),
+    "a_second_reader_with_weights": ("p = Identity (r) z = ConvTranspose (n, t)", ", float[N,3,H,W] z"),
+    "the_affine_is_an_output": ("p = Identity (r)", ", float[N,3,H,W] n"),
+    "a_limit_computed_at_run_time": ('m = ReduceMean <keepdims = 0> (x) p = Clip (r, "", m)', ""),
 }
 
 
@@ -129,7 +132,62 @@ def test_no_channel_of_ones_where_others_would_see_it(name) -> None:
     text = ONES.replace("WAY", lines[0]).replace("Q] y)", f"Q] y{outputs})")
     if len(lines) > 1:
         text = text.replace("(n, w, c)", f"(n, w, c)\n z = {lines[1]}")
+    model = model_of(text.replace("BN3", "float[3,3,1,1] t, BN3"))
+    result = bnfold.fold(model, repairs=True)
+    oracle.assert_equal(model, result.model)
+    assert serialised(result.model) == serialised(model)
+
+
+# name: what is replaced in ONES, and by what
+CHANGED = {
+    "another_domain_on_the_way": {
+        "WAY": "p = other.Identity (r)",
+        "Q] y) {": "Q] y) <float[N,3,H,W] p> {",
+    },
+    "another_domain_behind": {"y = Conv <pads = [1,1,1,1]>": "y = other.Conv"},
+    "a_weight_computed_at_run_time": {"y = Conv": "m = ReduceMax <keepdims = 0> (x) v = Mul (w, m) y = Conv"},
+    "a_bias_computed_at_run_time": {"y = Conv": "m = ReduceMax <keepdims = 0> (x) b = Mul (c, m) y = Conv"},
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_no_channel_of_ones_where_weights_are_not_known(name) -> None:
+    text = ONES
+    for old, new in CHANGED[name].items():
+        text = text.replace(old, new)
+    text = text.replace("WAY", "p = Identity (r)")
+    text = text.replace("(n, w, c)", f"(n, {'v' if 'v =' in text else 'w'}, {'b' if 'b =' in text else 'c'})")
     model = model_of(text)
+    assert serialised(bnfold.fold(model, repairs=True).model) == serialised(model)
+
+
+@pytest.mark.parametrize("name", ["h", "r", "y"])
+def test_no_channel_of_ones_where_a_node_was_asked_to_stay(name) -> None:
+    model = model_of(ONES.replace("WAY", POOL))
+    assert serialised(bnfold.fold(model, repairs=True, keep=[name]).model) == serialised(model)
+
+
+def test_no_channel_of_ones_along_another_axis() -> None:
+    text = ONES.replace("WAY", "p = Identity (r)").replace("[N,2,H,W] x", "[N,2,5,6] x").replace("BN3", "float[6] k")
+    model = model_of(
+        text.replace("BatchNormalization (p, scale, bias, mean, var)", "Add (p, k)").replace("k)", "k)", 1)
+    )
+    result = bnfold.fold(model, repairs=True)
+    assert serialised(result.model) == serialised(model)
+
+
+def test_no_channel_of_ones_where_places_are_counted() -> None:
+    """The second output of MaxPool counts through all channels of all images."""
+    text = ONES.replace("WAY", POOL.replace("p =", "p, i =")).replace("Q] y)", "Q] y, int64[N,3,H,W] i)")
+    model = model_of(text)
+    assert serialised(bnfold.fold(model, repairs=True).model) == serialised(model)
+
+
+def test_no_channel_of_ones_out_of_the_range_of_float16() -> None:
+    model = model_of(ONES.replace("WAY", POOL), dtype="float16")
+    for name, number in (("w", 3000), ("bias", 60), ("scale", 1), ("mean", 0)):
+        value = model.graph.initializers[name]
+        set_constant(model, value, np.full(value.shape.numpy(), number, np.float16))
     assert serialised(bnfold.fold(model, repairs=True).model) == serialised(model)
 
 

@@ -1,8 +1,9 @@
 """Switches the conditions of rules off, one at a time, and finds the tests that notice.
 
 A *guard* is a place where a rule refuses: a ``raise Blocked(…)``, a reason that a function of type ``str | None``
-returns, a ``return False``, or one side of an ``or`` in the condition above them. Its mutant is the same function
-without it. Functions are swapped in place, by their code object, so that whoever imported one by name gets the mutant.
+returns, a ``return False``, or one side of an ``or`` in the condition above them. What looks for something refuses by a
+``return None`` under an ``if``, too. The mutant of a guard is the same function without it. Functions are swapped in
+place, by their code object, so that whoever imported one by name gets the mutant.
 """
 
 from __future__ import annotations
@@ -48,15 +49,20 @@ class Guard:
         return f"{self.module.removeprefix('bnfold.folding.')}.{self.function}: {self.text}"
 
 
-def find_guards(name: str) -> list[Guard]:
-    """All guards of a module, in the order of the source."""
+def find_guards(name: str, *, returns_none: bool = False) -> list[Guard]:
+    """All guards of a module, in the order of the source.
+
+    Args:
+        name: Of the module.
+        returns_none: Whether it refuses by a ``return None`` as well.
+    """
     guards: list[Guard] = []
     for function, node in _functions(_parse(name)):
         parents = {child: parent for parent in ast.walk(node) for child in ast.iter_child_nodes(parent)}
         for statement in ast.walk(node):
-            if not _refuses(statement, parents):
-                continue
             condition = _condition(statement, parents)
+            if not _refuses(statement, parents) and not (returns_none and condition and _finds_nothing(statement)):
+                continue
             text = ast.unparse(statement if condition is None else condition)
             guards.append(Guard(name, function, text, _position(statement)))
             guards += [
@@ -92,11 +98,15 @@ def _refuses(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
     return returns in ("str | None", "tuple[str, str] | None")
 
 
+def _finds_nothing(node: ast.AST) -> bool:
+    return isinstance(node, ast.Return) and isinstance(node.value, ast.Constant) and node.value.value is None
+
+
 def _condition(statement: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.expr | None:
     """What must hold for the statement to be reached: that of the ``if`` around it, or of the value that it returns."""
     if isinstance(statement, ast.Return) and isinstance(statement.value, ast.IfExp):
         return statement.value.test
-    around = parents[statement]
+    around = parents.get(statement)
     return around.test if isinstance(around, ast.If) and statement in around.body else None
 
 
@@ -130,7 +140,7 @@ class _Switch(ast.NodeTransformer):
 
 
 class _Probe(ast.NodeTransformer):
-    """Lets each guard say that it refuses: a returned reason that is None does not."""
+    """Lets each guard say that it refuses: a returned reason does not where it turns out to be None."""
 
     def __init__(self, name: str, guards: list[Guard]) -> None:
         self._name = name
@@ -142,7 +152,8 @@ class _Probe(ast.NodeTransformer):
             if isinstance(node, ast.Raise):
                 node.exc = ast.Call(ast.Name(_REACHED, ast.Load()), [*arguments, node.exc], [])
             else:
-                node.value = ast.Call(ast.Name(_REACHED, ast.Load()), [*arguments, node.value], [])
+                always = ast.keyword("always", ast.Constant(_finds_nothing(node)))
+                node.value = ast.Call(ast.Name(_REACHED, ast.Load()), [*arguments, node.value], [always])
             return node
         return self.generic_visit(node)
 
@@ -230,8 +241,8 @@ def trace(guards: list[Guard], detectors: list[Detector]) -> dict[tuple[str, tup
     """Which tests reach which refusal, the quickest first; a test that fails as it is notices nothing."""
     reached: set[tuple[str, tuple[int, int]]] = set()
 
-    def reach(name: str, position: tuple[int, int], value: object) -> object:
-        if value is not None:
+    def reach(name: str, position: tuple[int, int], value: object, *, always: bool = False) -> object:
+        if always or value is not None:
             reached.add((name, position))
         return value
 

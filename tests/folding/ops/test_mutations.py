@@ -1,4 +1,4 @@
-"""Each condition of each rule is needed: switched off, it makes a test fail.
+"""Each condition of each rule, and of what is looked for beside them, is needed: switched off, it makes a test fail.
 
 A condition that no test notices may be wrong, or forgotten in the next change, and the fold would be silently wrong.
 """
@@ -17,7 +17,10 @@ from tests.helpers.mutants import Guard, find_detectors, find_guards, mutant, tr
 MODULES = [f"bnfold.folding.ops.{module.name}" for module in pkgutil.iter_modules(ops.__path__)]
 MODULES += ["bnfold.folding.nodes", "bnfold.folding.view"]  # where the rules read their conditions off
 
+SEARCHES = [f"bnfold.folding.{name}" for name in ("merging", "repairing", "sites")]
+
 GUARDS = [guard for name in MODULES for guard in find_guards(name)]
+GUARDS += [guard for name in SEARCHES for guard in find_guards(name, returns_none=True)]
 
 # These run many cases of every rule: too slow for here, and a condition deserves a test that says what it is about.
 _TOO_BROAD = frozenset({"test_contract", "test_mutations", "test_networks", "test_peers", "test_random_graphs"})
@@ -43,6 +46,9 @@ def tests_by_guard():
 @pytest.mark.parametrize("guard", GUARDS, ids=str)
 def test_some_test_notices_when_a_condition_is_switched_off(guard: Guard, tests_by_guard) -> None:
     reaching = tests_by_guard.get((guard.module, guard.position), [])
+    if guard.module in SEARCHES:  # which every test runs: only those that are about it count
+        own = f"tests.folding.test_{guard.module.rpartition('.')[2]}::"
+        reaching = [test for test in reaching if test.name.startswith(own)]
     with mutant(guard):
         noticed = any(test.notices() for test in reaching)
     if str(guard) in UNNOTICEABLE:
