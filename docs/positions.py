@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the rules of thi
 
 import onnx
 
-from bnfold.folding import facts, ops, sites
-from bnfold.folding.ops import batch_normalization
+from bnfold.folding import facts, merging, ops, repairing, sites
+from bnfold.folding.ops import batch_normalization, sums, zero_padding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from bnfold.folding.ops.rule import Rule
 
@@ -174,6 +175,13 @@ def page(rules: Sequence[Rule] = ops.RULES) -> str:
         "## The rules",
         READING,
         *(block for rule in rules for block in _section(rule, docs[rule], rules)),
+        "## Sums and streams",
+        _told(sums, rules),
+        "## Branches of a sum",
+        _told(merging, rules),
+        "## Repairs, on demand",
+        _told(zero_padding, rules),
+        _told(repairing, rules),
         "## Never",
         f"A BatchNormalization is moved only if each of these is so ({_link(sites)}):",
         _list(conditions_of(sites.find_sites), rules),
@@ -183,6 +191,11 @@ def page(rules: Sequence[Rule] = ops.RULES) -> str:
         _prose(_body(facts.Facts.why_pinned), rules),
     ]
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
+
+
+def _told(module: ModuleType, rules: Sequence[Rule]) -> str:
+    """What a module says of itself."""
+    return f"{_prose(inspect.getdoc(module) or '', rules)}\n\n(From {_link(module)}.)"
 
 
 def _docs(rule: Rule) -> Docs:

@@ -120,7 +120,8 @@ def _checked(model: Path, temporary: Path, target: Path) -> Comparison:
     if not comparison:
         failed = (check for check in comparison.checks if check.verdict == "fail")
         broken = "; ".join(f"{check.name}: {check.message}" for check in failed)
-        raise VerificationError(f"{target}: not written, for the result is not equivalent: {broken}", comparison)
+        message = f"{target}: not written, for the result is not equivalent: {broken}"
+        raise VerificationError(f"{message}; --keep leaves a node alone, bnfold inspect names them", comparison)
     return comparison
 
 

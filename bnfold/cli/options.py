@@ -31,7 +31,7 @@ __all__ = [
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
 KeepOption = Annotated[
     list[str] | None,
-    typer.Option("--keep", metavar="PATTERN", help="Leave nodes of this name alone (* ? [a-z]). Repeatable."),
+    typer.Option("--keep", metavar="PATTERN", help=r"Leave nodes of this name alone (* ? \[a-z]). Repeatable."),
 ]
 MergeOption = Annotated[
     bool | None,

@@ -97,6 +97,13 @@ class Constants:
             return None
         return self._in_float64(value, array)
 
+    def stored(self, value: ir.Value | None) -> NDArray[np.float64] | None:
+        """The value of a floating-point constant as it is stored, in float64, or None."""
+        array = self.array(value)
+        if array is None or ir.DataType.from_numpy(array.dtype) not in FLOATS:
+            return None
+        return array.astype(np.float64)
+
     def weight_shape(self, value: ir.Value | None) -> tuple[int, ...] | None:
         """The shape of what ``weight`` gives, without the numbers: to widen them takes long for a large weight."""
         tensor = self.tensor(value)

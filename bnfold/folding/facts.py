@@ -38,7 +38,8 @@ class Facts:
         self.constants = Constants(model.ir_version, self.opset, copies.arguments)
         self.untouchable = _matching(model, keep)
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
-        self.heirs: dict[ir.Node, str] = {}
+        self.heirs: dict[ir.Node, tuple[ir.Value, str]] = {}
+        self.added: set[ir.Node] = set()  # by the fold itself, which does not fold them
         self._owners = {body: node for graph in all_graphs(model) for node in graph for body in bodies_of(node)}
         self._functions = {  # a copy is told of by the name of the function that the caller knows
             function.graph: copies.originals.get(name, function).name for name, function in model.functions.items()
@@ -57,9 +58,18 @@ class Facts:
         """How a report names a node, whatever has been folded meanwhile."""
         return self._labels.get(node) or label(node)
 
-    def note_heirs(self, nodes: Iterable[ir.Node], what: str) -> None:
-        """Remember what nodes read, and since when."""
-        self.heirs.update(dict.fromkeys(nodes, f" (it reads {what})"))
+    def note_heirs(self, nodes: Iterable[ir.Node], value: ir.Value, gone: str) -> None:
+        """Remember what nodes read since an affine went."""
+        self.heirs.update(dict.fromkeys(nodes, (value, f" (it reads '{value.name}' since {gone} went)")))
+
+    def op_type(self, node: ir.Node) -> str:
+        """What a report calls the op of a node: a call of a copy of a function is one of the function."""
+        original = self._originals.get(node.op_identifier())
+        return node.op_type if original is None else original.name
+
+    def is_call(self, node: ir.Node) -> bool:
+        """Whether a node calls a function of the model."""
+        return node.op_identifier() in self.model.functions
 
     def stored_dtype(self, node: ir.Node, slot: int, otherwise: int) -> ir.DataType:
         """The dtype in which a constant of a node is stored: that of what stands there, or else of another slot."""
@@ -88,10 +98,12 @@ class Facts:
     def why_pinned(self, value: ir.Value) -> str | None:
         """Why a tensor may never be re-expressed: what else it is, or None.
 
-        An output of a body may be: the node whose body it is has the last word.
+        Pinned are constants, the inputs and outputs of the graph and of functions, the inputs of bodies, and what a
+        Loop or Scan carries from one iteration to the next. An output of a body is not: the If, Loop or Scan whose body
+        it is has the last word.
         """
         if value.is_initializer():
-            return "a constant"
+            return "a constant" if self.constants.tensor(value) is not None else self.why_not_constant(value)
         if value.is_graph_input():
             return self._which_input(value)
         if not value.is_graph_output() or value.graph is None:

@@ -163,9 +163,10 @@ class Loop:
         return len(self.merged) + len(self.folded) > before
 
     def _find_merge(self, node: ir.Node, sites: dict[ir.Value, Site]) -> Merge | None:
+        waiting = {part for site in self._waiting for part in site.nodes}
         for merge in find_merges(node, self._facts, sites):
             wanted = self._merge_branches or merge.removes_a_node
-            if wanted and not leaves_range(merge.rewrite, self._facts):
+            if wanted and merge.parent not in waiting and not leaves_range(merge.rewrite, self._facts):
                 return merge
         return None
 

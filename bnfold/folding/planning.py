@@ -128,8 +128,7 @@ def find_plan(
 
 
 def _attempt(route: str, stuck: _Stuck, reach: int, facts: Facts) -> Attempt:
-    reason = stuck.reason + facts.heirs.get(stuck.node, "")
-    return Attempt(route, facts.label(stuck.node), stuck.node.op_type, reason, reach)
+    return Attempt(route, facts.label(stuck.node), facts.op_type(stuck.node), stuck.reason, reach)
 
 
 def _starts(site: Site, affine: Affine) -> Iterator[tuple[str, dict[ir.Value, Reexpression]]]:
@@ -264,7 +263,7 @@ class _Search:
         state = self._follow(state)
         new_nodes = sum(answer.new_nodes for answer in state.answers.values())
         if new_nodes > self._site.worth:
-            raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new nodes")
+            raise _Stuck(self._site.nodes[0], f"would be replaced by {new_nodes} new node{'s' * (new_nodes > 1)}")
         cost = (new_nodes, state.moved)
         return _Draft(self._site, route, state.answers, cost, self._conditioning, self.reach)
 
@@ -352,7 +351,8 @@ class _Search:
         self._footprint.nodes.add(node)
         rule = find_rule(node)
         if rule is None:
-            raise _Stuck(node, "is an op that bnfold knows no rule for")
+            is_call = self._facts.is_call(node)
+            raise _Stuck(node, "calls a function" if is_call else "is an op that bnfold knows no rule for")
         if node in self._facts.untouchable:
             raise _Stuck(node, "was asked to stay as it is")
         for slot, value in enumerate(node.inputs):
@@ -370,7 +370,9 @@ class _Search:
             )
             return rule.answer(node, view)
         except Blocked as blocked:
-            raise _Stuck(node, blocked.reason) from None
+            value, since = self._facts.heirs.get(node, (None, ""))
+            known = state.settled.get(value) if value is not None else None
+            raise _Stuck(node, blocked.reason + (since if known and not known.is_identity else "")) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             what = f"{node.op_type} '{self._facts.label(node)}'"
             raise ModelError(f"{what} is malformed: {error or type(error).__name__}".splitlines()[0]) from error

@@ -63,7 +63,7 @@ class Rewriter:
             plan.conditioning,
         )
         heirs = [use.node for use in site.output.uses()]
-        self._facts.note_heirs(heirs, f"'{site.data.name}' since {site.op_type} '{folded.node}' went")
+        self._facts.note_heirs(heirs, site.data, f"{site.op_type} '{folded.node}'")
         self._bypass(site.nodes, site.data, site.output)
         return folded
 
@@ -192,6 +192,7 @@ class Rewriter:
         padded = ir.Value(name=self._unique(f"{label(node)}.padded"))
         pad = ir.Node("", "Pad", [data, pads, fill], outputs=[padded], name=self._unique(f"{label(node)}.pad"))
         graph.insert_before(node, pad)
+        self._facts.added.add(pad)
         node.replace_input_with(0, padded)
         node.attributes.pop("auto_pad", None)
         node.attributes["pads"] = ir.AttrInt64s("pads", [0] * 2 * len(begin))
@@ -209,6 +210,7 @@ class Rewriter:
             output.name = self._unique(f"{total.name}.unbiased")
         add = ir.Node("", "Add", [output, bias], outputs=[total], name=self._unique(f"{label(node)}.add"))
         graph.insert_after(node, add)
+        self._facts.added.add(add)
         for reader, slot in readers:
             reader.replace_input_with(slot, total)
         self._facts.shapes.copy(output, total)

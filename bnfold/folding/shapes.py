@@ -126,6 +126,8 @@ class Shapes:
             if tensor is not None:
                 return tuple(tensor.shape.numpy())
             self._fill(value)
+            if value not in self._shapes and (array := self._constants.array(value)) is not None:
+                self._shapes[value] = array.shape
         return self._shapes.get(value)
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:

@@ -107,9 +107,8 @@ def find_sites(facts: Facts) -> tuple[list[Site], dict[Site, Kept]]:
         site = Site((node,))
         if refusal := _why_no_site(node, facts):
             kept[site] = Kept(facts.label(node), node.op_type, *refusal)
-        elif not _is_finite(site, facts):  # condition 5
-            reason = "a parameter is NaN or infinite, or var + epsilon is not positive"
-            kept[site] = Kept(facts.label(node), node.op_type, reason, "look at how it was trained", warning=reason)
+        elif flaw := _find_flaw(site, facts):  # condition 5
+            kept[site] = Kept(facts.label(node), node.op_type, flaw, warning="the model itself is damaged there")
         else:
             sites.append(site)
     sites.sort(key=lambda site: -_size(site.data, facts))
@@ -151,12 +150,21 @@ def read_affine(site: Site, facts: Facts) -> Affine:
         return Affine.from_batch_norm(scale, bias, mean, var, epsilon_of(site.nodes[0]), rank=rank)
     total = Affine.identity(rank)
     for node in site.nodes:
+        if _changes_nothing(node, facts):
+            continue
         operand = find_constant_operand(node, facts.constants.weight)
         affine = operand.affine(rank) if operand is not None else None
         if affine is None:
             raise ValueError(f"{node.op_type} '{facts.label(node)}' is no affine")
         total = total.then(affine)
     return total
+
+
+def _changes_nothing(node: ir.Node, facts: Facts) -> bool:
+    """Whether what is stored is 1, or 0 for a term: a factor of 3·(1/3) is 1 once it is rounded."""
+    operand = find_constant_operand(node, facts.constants.stored)
+    affine = operand.affine(operand.array.ndim) if operand is not None else None
+    return affine is not None and affine.is_identity
 
 
 def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
@@ -179,7 +187,7 @@ def read_spread(site: Site, facts: Facts) -> NDArray[np.float64]:
 
 def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:
     """The constant operand of a Mul, Div, Add or Sub that is an affine of one tensor; None for any other."""
-    if len(node.inputs) != 2 or None in node.inputs or node in facts.untouchable:
+    if len(node.inputs) != 2 or None in node.inputs or node in facts.untouchable or node in facts.added:
         return None
     if facts.opset(node) < BROADCASTS:
         return None
@@ -251,9 +259,17 @@ def _hint_on_statistics(value: ir.Value) -> str:
 _NEAR = 16  # nodes between a batch statistic and the BatchNormalization that reads it
 
 
-def _is_finite(site: Site, facts: Facts) -> bool:
-    parameters = _parameters(site.nodes[0], facts).values()
-    return all(np.isfinite(array).all() for array in parameters) and read_affine(site, facts).is_finite
+def _find_flaw(site: Site, facts: Facts) -> str:
+    """Which parameter is no number, or makes none; empty when all is well."""
+    parameters = _parameters(site.nodes[0], facts)
+    for name, array in parameters.items():
+        bad = np.flatnonzero(~np.isfinite(array))
+        if bad.size:
+            return f"its {name} is {array[bad[0]]} in channel {bad[0]} ({bad.size} of {array.size} channels)"
+    bad = np.flatnonzero(parameters["var"] + epsilon_of(site.nodes[0]) <= 0)
+    if bad.size:
+        return f"its var + epsilon is not positive in channel {bad[0]} ({bad.size} such channels)"
+    return "" if read_affine(site, facts).is_finite else "its scale or shift is beyond the range of numbers"
 
 
 def _parameters(node: ir.Node, facts: Facts) -> dict[str, NDArray[np.float64]]:

@@ -19,6 +19,7 @@ _OTHER = "constant factor or term", "constant factors or terms"
 _BRANCH = "branch", "branches"
 
 _MOST_LISTED = 4  # what a plan touches, on one line; bnfold inspect shows all of it
+_MOST_CONSTANTS = 16  # folded factors and terms; more are only counted
 _NOTABLE_SHIFT = 32.0  # standard deviations: five bits of the other readers
 
 
@@ -31,12 +32,14 @@ def document(result: FoldResult, title: str, verdict: Text | None = None) -> Doc
         verdict: How the verification came out, if there was one.
     """
     kept = [entry for entry in result.kept if entry.is_batch_norm]
-    rows = [_folded(entry) for entry in result.folded] + [_kept(entry) for entry in kept]
+    others = [entry for entry in result.folded if not entry.is_batch_norm]
+    shown = result.folded if len(others) <= _MOST_CONSTANTS else tuple(e for e in result.folded if e.is_batch_norm)
+    rows = [_folded(entry) for entry in shown] + [_kept(entry) for entry in kept]
     rows += [_merged(entry) for entry in result.merged]
     blocks: list[Block] = [Table((_heading(result), "", "where, or why not"), tuple(rows))] if rows else []
     blocks += _summary(result)
-    if others := len(result.kept) - len(kept):
-        blocks.append(Text(f"{_counted(others, _OTHER)} stay: bnfold inspect tells why"))
+    if left := len(result.kept) - len(kept):
+        blocks.append(Text(f"{_counted(left, _OTHER)} stay{'s' * (left == 1)}: bnfold inspect tells why"))
     if verdict is not None:
         blocks.append(verdict)
     return Document(title, tuple(blocks))
@@ -110,12 +113,13 @@ def _summary(result: FoldResult) -> list[Text]:
     folded = sum(entry.is_batch_norm for entry in result.folded)
     kept = sum(entry.is_batch_norm for entry in result.kept)
     others = len(result.folded) - folded
-    counts = [f"{folded} of {folded + kept} folded"] if folded + kept else [f"There is no {_BATCH_NORM} in this model"]
+    counts = [f"{folded} of {folded + kept} folded"] if folded + kept else [f"no {_BATCH_NORM} in this model"]
     counts += [f"{_counted(others, _OTHER)} folded"] if others else []
     counts += [f"{_counted(len(result.merged), _BRANCH)} merged"] if result.merged else []
     if result.folded or result.kept or result.merged:
         counts.append(f"{result.nodes_before} nodes → {result.nodes_after}")
-    lines = [Text(", ".join(counts), "warning" if kept else "good" if folded else "plain")]
+    summary = ", ".join(counts)
+    lines = [Text(summary[0].upper() + summary[1:], "warning" if kept else "good" if folded else "plain")]
     if result.flushed_subnormals:
         text = f"{result.flushed_subnormals} weights would have been subnormal, which is slow on CPUs: they become 0"
         lines.append(Text(text, "warning"))

@@ -240,3 +240,20 @@ def test_a_batch_norm_that_blocks_alone_goes_with_its_sibling() -> None:
     oracle.assert_equal(model, result.model)
     assert affines(result.model) == 0
     assert affines(bnfold.fold(model, merge_branches=False).model) == 1
+
+
+@pytest.mark.parametrize("sum_", ["Add (a, c)", "Sub (c, a)"])
+def test_a_sum_that_is_an_affine_itself_keeps_its_operand(sum_) -> None:
+    """A constant along another axis than the channels: the Add is a site, and waits."""
+    model = example(f"""
+        g (float[N,3,5,5] x, float[3,3,1,1] w, float[3,3,1,1] v, float[1,1,5,1] c) => (float[N,3,5,5] y) {{
+            a = Conv (x, w)
+            s = {sum_}
+            b = Conv (x, v)
+            z = Add (s, b)
+            y = Sigmoid (z)
+        }}
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert serialised(bnfold.fold(result.model).model) == serialised(result.model)

@@ -7,7 +7,7 @@ import pytest
 
 import bnfold
 from tests.helpers import oracle
-from tests.helpers.models import affines, example, model_of, set_constant
+from tests.helpers.models import affines, example, model_of, parse, set_constant
 
 
 def test_the_route_that_came_closest_comes_first() -> None:
@@ -95,7 +95,7 @@ def test_parameters_that_are_not_finite_are_kept_with_a_warning(name, value) -> 
     set_constant(model, model.graph.initializers[name], array)
     result = bnfold.fold(model)
     (kept,) = result.kept
-    assert "NaN or infinite" in kept.reason
+    assert f"its {name} is {value} in channel 1 (1 of 4 channels)" in kept.reason
     assert kept.warning
 
 
@@ -118,3 +118,30 @@ def test_the_shift_that_others_take_off_is_told() -> None:
     sigma = np.sqrt(model.graph.initializers["var"].const_value.numpy()[0] + 1e-5)
     bias, scale = (model.graph.initializers[name].const_value.numpy()[0] for name in ("bias", "positive"))
     assert np.isclose(result.folded[0].conditioning, (30 - bias * sigma / scale) / sigma, rtol=1e-4)
+
+
+def test_a_weight_that_the_caller_may_replace_is_no_constant() -> None:
+    model = model_of("""
+        g (float[N,3,5] x, float[4,3,1] w, BN4) => (float[N,4,5] y) {
+            h = Conv (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }
+    """)
+    model.graph.inputs.append(model.graph.initializers["w"])
+    (kept,) = bnfold.fold(model).kept
+    assert "would change 'w', which is a graph input, which the caller may replace" in kept.reason
+
+
+def test_a_call_of_a_function_is_called_one() -> None:
+    model = parse(
+        """
+        g (float[N,4] x) => (float[N,4] y) <float[1] two = {2.0}> {
+            h = local.f (x)
+            y = Mul (h, two)
+        }
+        <domain: "local", opset_import: ["": 20]>
+        f (a) => (b) { b = Tanh (a) }
+        """
+    )
+    (kept,) = bnfold.fold(model).kept
+    assert "f 'h' calls a function" in kept.reason

@@ -108,10 +108,10 @@ class MatMulRule:
         if constant is None and view.settled(operand) is not None and view.settled(output) is None:
             return answer_product(node, view)  # a quantised weight that the rest of the plan changes
         on_left = slot == 0
-        weight = _oriented(stored, on_left)  # […, K, N]
         rank = view.rank(data)
         if stored.ndim < 2 or rank < stored.ndim:  # condition 1
             raise Blocked(f"multiplies a tensor of {rank} axes with a constant of {stored.ndim}")
+        weight = _oriented(stored, on_left)  # […, K, N]
         axis = -2 if on_left else -1
         in_scale, in_shift = channels(view.read(data), axis, weight.shape[-2], "data")  # condition 2
         # […, 1, N]; where there is no shift, no sum: 0 times an infinite weight is no 0.
