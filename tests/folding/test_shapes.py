@@ -318,3 +318,21 @@ def test_nothing_is_inferred_where_there_is_nothing_to_fold(monkeypatch) -> None
     assert not bnfold.fold(model, keep=["y"]).kept
     with pytest.raises(bnfold.BnfoldError, match="no node has such a name"):
         bnfold.fold(model, keep=["z"])
+
+
+def test_channels_are_split_whatever_the_sizes_behind_them() -> None:
+    """A channel shuffle that flattens height and width, both of them dynamic."""
+    model = model_of("""
+        g (float[N,4,H,W] x, float[4,4,1,1] w, BN4) => (float[N,4,P,1] y) {
+            h = Conv (x, w)
+            apart = Constant <value_ints = [0, 2, 2, -1]> ()
+            a = Reshape (h, apart)
+            b = Transpose <perm = [0,2,1,3]> (a)
+            together = Constant <value_ints = [0, 4, -1, 1]> ()
+            c = Reshape (b, together)
+            y = BatchNormalization (c, scale, bias, mean, var)
+        }
+    """)
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert not result.kept

@@ -136,8 +136,9 @@ def _groups(old: Shape, new: Shape) -> list[_Group]:
     """Cut both shapes into groups of equal size, in order."""
     tail = _from_the_end(old, new)
     old, new = _without_tail(old, new, tail)
-    head = [_Group((dim,), (dim,)) for dim in _common_start(old, new)]
-    rest = _Group(old[len(head) :], new[len(head) :])
+    mirrored = _from_the_end(old[::-1], new[::-1])
+    head = [_Group(group.old[::-1], group.new[::-1]) for group in reversed(mirrored)]
+    rest = _Group(old[sum(len(group.old) for group in head) :], new[sum(len(group.new) for group in head) :])
     return [*head, *([rest] if rest.old or rest.new else []), *tail]
 
 
@@ -177,12 +178,3 @@ def _without_tail(old: Shape, new: Shape, tail: list[_Group]) -> tuple[Shape, Sh
     taken_old = sum(len(group.old) for group in tail)
     taken_new = sum(len(group.new) for group in tail)
     return old[: len(old) - taken_old], new[: len(new) - taken_new]
-
-
-def _common_start(old: Shape, new: Shape) -> Shape:
-    count = 0
-    for left, right in zip(old, new, strict=False):
-        if left != right or left is None:
-            break
-        count += 1
-    return old[:count]
