@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from bnfold.folding.constants import constant_tensor, round_once
 from bnfold.folding.evaluation import is_evaluable, reads_shape_only
-from bnfold.folding.nodes import find_input, graph_of, label
+from bnfold.folding.nodes import find_input, graph_of, label, required_input
 from bnfold.folding.result import Absorption, Folded
 from bnfold.modelfile import all_graphs
 
@@ -200,6 +200,8 @@ class Rewriter:
 
     def _add_behind(self, node: ir.Node, array: NDArray[np.float64], dtype_slot: int) -> str:
         """``node → readers`` becomes ``node → Add(bias) → readers``; a graph output moves behind the Add."""
+        if (reshape := self._find_merging_reshape(node, array)) is not None:
+            return self._become_gemm(node, reshape, array, dtype_slot)
         graph, output = graph_of(node), node.outputs[0]
         bias = self._new_constant(node, f"{label(node)}.bias")
         self._store(bias, array, self._facts.stored_dtype(node, dtype_slot, dtype_slot))
@@ -215,6 +217,36 @@ class Rewriter:
             reader.replace_input_with(slot, total)
         self._facts.shapes.copy(output, total)
         return bias.name or ""
+
+    def _find_merging_reshape(self, node: ir.Node, bias: NDArray[np.float64]) -> ir.Node | None:
+        """The Reshape that makes rows of what a MatMul writes, if nothing else reads that."""
+        weight, output = self._facts.constants.weight(find_input(node, 1)), node.outputs[0]
+        if node.op_type != "MatMul" or weight is None or weight.ndim != 2 or len(output.uses()) != 1:
+            return None
+        (use,) = output.uses()
+        target = self._facts.constants.array(find_input(use.node, 1)) if use.node.op_type == "Reshape" else None
+        is_alone = use.node.graph is node.graph and use.idx == 0 and not output.is_graph_output()
+        is_merge = target is not None and list(target) == [-1, weight.shape[1]] and bias.size == weight.shape[1]
+        return use.node if is_alone and is_merge and use.node not in self._facts.untouchable else None
+
+    def _become_gemm(self, node: ir.Node, reshape: ir.Node, bias: NDArray[np.float64], dtype_slot: int) -> str:
+        """``x → MatMul(W) → Reshape`` becomes ``x → Reshape → Gemm(W, bias)``: the bias costs no node then."""
+        weight, old, output = required_input(node, 1), required_input(reshape, 1), node.outputs[0]
+        inputs = self._facts.shapes[weight][0]  # type: ignore[index]  # a constant's is known
+        term, rows = (self._new_constant(node, f"{label(node)}.{name}") for name in ("bias", "rows"))
+        self._store(term, bias.reshape(-1), self._facts.stored_dtype(node, dtype_slot, dtype_slot))
+        self._put(rows, ir.tensor(np.array([-1, inputs], np.int64)))
+        node.replace_input_with(1, rows)
+        reshape.replace_input_with(1, weight)
+        reshape.resize_inputs(3)
+        reshape.replace_input_with(2, term)
+        node.op_type, reshape.op_type = "Reshape", "Gemm"
+        node.attributes.clear()
+        reshape.attributes.clear()
+        self._facts.shapes.set(output, (None, inputs))
+        output.shape = ir.Shape([None, inputs])
+        self._discard(old)
+        return term.name or ""
 
     def _bypass(self, nodes: Sequence[ir.Node], data: ir.Value, output: ir.Value) -> None:
         """Let the readers of ``output`` read ``data``, and take out the nodes in between."""

@@ -141,6 +141,10 @@ class Shapes:
         if shape is not None and isinstance(channels := shape[1], int):
             self._shapes[value] = (shape[0], channels + 1, *shape[2:])
 
+    def set(self, value: ir.Value, shape: Shape) -> None:
+        """A tensor has another shape now."""
+        self._shapes[value] = shape
+
     def copy(self, source: ir.Value, target: ir.Value) -> None:
         """A new tensor has the shape of a known one."""
         if source in self._shapes:

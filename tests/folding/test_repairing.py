@@ -214,16 +214,3 @@ def test_repairs_work_in_float16_and_in_a_function() -> None:
     half = model_of(STATIC.replace("ATTRIBUTES", "pads = [1,1,1,1]"), dtype="float16")
     folded = bnfold.fold(half, repairs=True).model
     assert {value.dtype.name for value in folded.graph.initializers.values()} == {"FLOAT16"}
-
-
-def test_what_a_repair_adds_is_not_folded_itself() -> None:
-    """An image that varies along one axis looks like an affine."""
-    result = fold_repaired("""
-        g (float[N,3,6] x, float[1,3,3] w, BN3) => (float[N,1,6] y) {
-            r = Sigmoid (x)
-            n = BatchNormalization (r, scale, bias, mean, var)
-            c = Conv <pads = [1,1]> (n, w)
-            y = Sigmoid (c)
-        }
-    """)
-    assert op_types(result.model) == {"Sigmoid": 2, "Conv": 1, "Add": 1}

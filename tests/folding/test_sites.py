@@ -255,3 +255,19 @@ def test_zero_divisors_are_left_alone() -> None:
     model = row_of("m = Div (h, d) y = Tanh (m)")
     set_constant(model, model.graph.initializers["d"], np.zeros((3, 1, 1)))
     assert serialised(bnfold.fold(model).model) == serialised(model)
+
+
+def test_what_the_fold_adds_itself_is_no_affine() -> None:
+    """A repair adds an image behind a Conv; here it varies along one axis only."""
+    model = model_of("""
+        g (float[N,3,6] x, float[1,3,3] w, BN3) => (float[N,1,6] y) {
+            r = Sigmoid (x)
+            n = BatchNormalization (r, scale, bias, mean, var)
+            c = Conv <pads = [1,1]> (n, w)
+            y = Sigmoid (c)
+        }
+    """)
+    result = bnfold.fold(model, repairs=True)
+    oracle.assert_equal(model, result.model)
+    assert [node.op_type for node in result.model.graph] == ["Sigmoid", "Conv", "Add", "Sigmoid"]
+    assert not result.kept

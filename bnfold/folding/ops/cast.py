@@ -45,11 +45,11 @@ class CastRule:
     data_slots: ClassVar[frozenset[int]] = frozenset({0})
     examples: ClassVar[tuple[str, ...]] = (
         """
-        behind (float[N,2,5] x, float[3,2,1] w, float[3] scale, float[3] bias, float[3] mean, float[3] var)
+        behind (float[N,2,5] x, float[3,2,1] w, float[3] scale, float[3] zero_bias, float[3] zero_mean, float[3] var)
                 => (float[N,3,5] y) {
             h = Conv (x, w)
             c = Cast <to = 11> (h)
-            y = BatchNormalization (c, scale, bias, mean, var)
+            y = BatchNormalization (c, scale, zero_bias, zero_mean, var)
         }
         """,
         """

@@ -438,3 +438,37 @@ def test_softmax_of_another_domain_need_not_sum_to_one() -> None:
     softmax.domain, model.opset_imports["custom"] = "custom", 1
     softmax.outputs[0].shape, model.graph.node(3).outputs[0].shape = ir.Shape(["N", 4, 4]), ir.Shape(["N", 4, 4])
     assert "and 'h' has a shift" in bnfold.fold(model).kept[0].reason
+
+
+LEVIT = """
+    levit (float[N,7,5] x, float[5,4] w, BN4) => (float[M,4] y) {
+        m = MatMul (x, w)
+        OTHER
+        rows = Constant <value_ints = [-1, 4]> ()
+        r = Reshape (m, rows)
+        n = BatchNormalization (r, scale, bias, mean, var)
+        y = Tanh (n)
+    }
+"""
+
+
+def test_a_product_whose_rows_are_merged_becomes_a_gemm() -> None:
+    """Graham et al. 2021, "LeViT": the bias of a Gemm costs no node, an Add behind the MatMul would."""
+    model = model_of(LEVIT.replace("OTHER", ""))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert [node.op_type for node in result.model.graph] == ["Reshape", "Gemm", "Tanh"]
+    assert serialised(bnfold.fold(result.model).model) == serialised(result.model)
+
+
+def test_a_product_that_others_read_stays_one() -> None:
+    model = model_of(LEVIT.replace("OTHER", "z = Shape (m)").replace("float[M,4] y", "float[M,4] y, int64[3] z"))
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert [node.op_type for node in result.model.graph if node.op_type != "Constant"] == [
+        "MatMul",
+        "Add",
+        "Shape",
+        "Reshape",
+        "Tanh",
+    ]
