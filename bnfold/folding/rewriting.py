@@ -244,7 +244,7 @@ class Rewriter:
         node.attributes.clear()
         reshape.attributes.clear()
         self._facts.shapes.set(output, (None, inputs))
-        output.shape = ir.Shape([None, inputs])
+        output.shape = ir.Shape([None, inputs]) if output.type is not None else None
         self._discard(old)
         return term.name or ""
 
