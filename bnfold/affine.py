@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Affine"]
+__all__ = ["DUST", "Affine"]
 
 # Two routes to the same map differ in the last bits of float64; anything further apart is another map.
-_TOLERANCE = 1e-12
+DUST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ def _spread(array: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 
 
 def _is_close(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
-    return bool(np.all(np.abs(left - right) <= _TOLERANCE * np.maximum(np.abs(left), np.abs(right))))
+    return bool(np.all(np.abs(left - right) <= DUST * np.maximum(np.abs(left), np.abs(right))))
 
 
 def _squeeze_constant_axes(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -157,16 +157,16 @@ class Loop:
             return False
         before = len(self.merged) + len(self.folded)
         sites = {site.output: site for site in self._waiting}
+        affines = {node for site in self._waiting for node in site.nodes}
         for node in [node for graph in all_graphs(self._facts.model) for node in graph]:
-            while node.graph is not None and (merge := self._find_merge(node, sites)) is not None:
+            while node.graph is not None and (merge := self._find_merge(node, sites, affines)) is not None:
                 self._commit(merge)
         return len(self.merged) + len(self.folded) > before
 
-    def _find_merge(self, node: ir.Node, sites: dict[ir.Value, Site]) -> Merge | None:
-        waiting = {part for site in self._waiting for part in site.nodes}
+    def _find_merge(self, node: ir.Node, sites: dict[ir.Value, Site], affines: set[ir.Node]) -> Merge | None:
         for merge in find_merges(node, self._facts, sites):
             wanted = self._merge_branches or merge.removes_a_node
-            if wanted and merge.parent not in waiting and not leaves_range(merge.rewrite, self._facts):
+            if wanted and merge.parent not in affines and not leaves_range(merge.rewrite, self._facts):
                 return merge
         return None
 

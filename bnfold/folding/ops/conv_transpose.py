@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bnfold.affine import DUST
 from bnfold.folding.answers import Blocked
 from bnfold.folding.nodes import find_input, integer, integers, required_input, text
 from bnfold.folding.ops.weights import Weight, agree, changed_bias, find_output
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from bnfold.folding.view import View
 
 __all__ = ["ConvTransposeRule"]
-
-# Taps whose sums differ by this little are the same weights, summed in another order.
-_TOLERANCE = 1e-12
 
 
 class ConvTransposeRule:
@@ -104,7 +102,7 @@ def _uneven_coverage(node: ir.Node, kernel: tuple[int, ...]) -> str | None:
 def _sum_of_taps(grouped: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.einsum("goik,gi->gok", grouped, shift)
     size = np.einsum("goik,gi->gok", np.abs(grouped), np.abs(shift))
-    if (np.abs(sums - sums[..., :1]) > _TOLERANCE * size).any():
+    if (np.abs(sums - sums[..., :1]) > DUST * size).any():
         raise Blocked("has different weights for different cells, and the shift in front of it is not 0")
     first: NDArray[np.float64] = sums[..., 0].reshape(-1)
     return first

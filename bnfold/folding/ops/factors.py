@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.affine import Affine
+from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Rewrite
 from bnfold.folding.ops.broadcasting import without_leading_ones
 from bnfold.folding.ops.constant_operand import ConstantOperand, check_growth
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from bnfold.folding.view import View
 
 __all__ = ["answer_factor"]
-
-_DUST = 1e-12  # what is left, relative to its terms, of shifts that cancel in exact arithmetic
 
 
 def answer_factor(operand: ConstantOperand, view: View) -> Answer:
@@ -48,7 +46,7 @@ def answer_factor(operand: ConstantOperand, view: View) -> Answer:
         return _in_front(operand, factor, read)
     write = view.write(output)
     terms = write.scale * factor * read.shift, write.shift
-    if (np.abs(terms[0] + terms[1]) > _DUST * np.abs(terms[1])).any():
+    if (np.abs(terms[0] + terms[1]) > DUST * np.abs(terms[1])).any():
         raise Blocked("takes in no shift, and the shifts around it do not cancel")
     return Answer(rewrite=_rewrite(operand, write.scale * factor * read.scale, read, write))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bnfold.affine import Affine
+from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
 from bnfold.folding.nodes import required_input
 from bnfold.folding.ops.broadcasting import BROADCASTS
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MulRule"]
 
-_CLOSE = 1e-12
 # Ops that take a scale into their weights, and ops whose output can take none.
 _HAVE_WEIGHTS = frozenset({"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul"})
 _TAKE_NONE = NonlinearRule.op_types | {"HardSigmoid", "LogSoftmax", "Softmax"}
@@ -120,7 +119,7 @@ def _answer_product(node: ir.Node, view: View) -> Answer | Choice:
     product = _product([scales[value] ** power for value, power in powers.items() if value in scales])
     wanted = scales.get(output, np.ones(1))
     missing = np.where((wanted == 0) & (product == 0), 1.0, wanted / product)
-    missing = np.where(np.abs(missing - 1) <= _CLOSE, 1.0, missing)
+    missing = np.where(np.abs(missing - 1) <= DUST, 1.0, missing)
     if (missing == 1).all():
         return Answer(settled)
     needs = {value: missing ** (1 / power) for value, power in powers.items() if value not in settled}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.affine import Affine
+from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Rewrite
 from bnfold.folding.nodes import find_input, number, required_input, text
 from bnfold.folding.ops.carrying import affines_around, carry_as_is, check_free, list_of_integers
@@ -22,7 +22,6 @@ __all__ = ["PadRule"]
 
 _INPUTS = 11  # the opset from which pads and value are inputs
 _NAME_OF_PADS = {1: "paddings"}
-_CLOSE = 1e-12
 
 Pads = dict[int, tuple[int, int]]
 
@@ -147,7 +146,7 @@ def _new_value(known: Reexpression, pads: Pads, old: float | None) -> float | No
             raise Blocked(f"pads with {old:g} channels that are another constant")
         scale, shift = 1 / scale[~dead], -shift[~dead] / scale[~dead]
     new = scale * old + shift
-    limit = _CLOSE * (np.abs(scale * old) + np.abs(shift))
+    limit = DUST * (np.abs(scale * old) + np.abs(shift))
     if (np.abs(new - old) <= limit).all():
         return None
     first = float(new[0])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.affine import Affine
+from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
 from bnfold.folding.constants import FLOATS
 from bnfold.folding.nodes import integer, integers, required_input
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_product"]
 
-_CLOSE = 1e-12
 _MOST_NUMBERS = 1 << 24  # of the products of scales that are compared
 _SOFTMAX_OF_ONE_AXIS = 13  # before this opset, Softmax normalises over all axes from its axis on
 
@@ -175,7 +174,7 @@ def _without_axis(
         raise Blocked("multiplies two tensors that both change along all of their axes")
     factors: NDArray[np.float64] = combine(left, right)
     first = factors.take([0], axis)
-    if (np.abs(factors - first) > _CLOSE * np.abs(first)).any():  # condition 2
+    if (np.abs(factors - first) > DUST * np.abs(first)).any():  # condition 2
         raise Blocked("multiplies two tensors whose scales do not cancel along the axis that is summed over")
     return first.squeeze(axis)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bnfold.affine import Affine
+from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
 from bnfold.folding.nodes import required_input
 from bnfold.folding.reexpression import Reexpression
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SumRule", "answer_sum"]
 
-_DUST = 1e-12  # what is left, relative to its terms, of shifts that cancel in exact arithmetic
-_CLOSE = 1e-12
 # Ops that take a shift into a bias of their own.
 _HAVE_BIAS = frozenset({"BatchNormalization", "Conv", "ConvTranspose", "Gemm"})
 
@@ -102,7 +100,7 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
     _check(node, weights, known, view)
     terms = np.broadcast_arrays(*(weights[value] * affine.shift for value, affine in known.items()))
     missing: NDArray[np.float64] = np.sum(terms, axis=0)
-    missing = np.where(np.abs(missing) <= _DUST * np.sum(np.abs(terms), axis=0), 0.0, missing)
+    missing = np.where(np.abs(missing) <= DUST * np.sum(np.abs(terms), axis=0), 0.0, missing)
     open_ = [value for value in weights if value not in known]
     nothing = np.zeros_like(scale)
     if not missing.any():
@@ -143,7 +141,7 @@ def _write(known: Reexpression) -> Affine:
 
 def _check(node: ir.Node, weights: dict[ir.Value, float], known: dict[ir.Value, Affine], view: View) -> None:
     scale = next(iter(known.values())).scale
-    if any((np.abs(affine.scale - scale) > _CLOSE * np.abs(scale)).any() for affine in known.values()):
+    if any((np.abs(affine.scale - scale) > DUST * np.abs(scale)).any() for affine in known.values()):
         raise Blocked("has branches that would need different scales")  # condition 3
     if (scale == 0).any() and node.outputs[0] not in known:  # condition 3
         raise Blocked("shares one scale among its branches, and a scale of 0 cannot be undone in the others")

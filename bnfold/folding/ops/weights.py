@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.affine import Affine
+from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Padding, Rewrite
 from bnfold.folding.nodes import required_input
 from bnfold.folding.reexpression import Reexpression
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from bnfold.folding.view import View
 
 __all__ = ["Change", "Weight", "agree", "asked", "changed_bias", "find_output", "without_dust"]
-
-_CLOSE = 1e-12
-_DUST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,7 @@ def _of_weight(factors: NDArray[np.float64], in_scale: NDArray[np.float64], weig
         raise Blocked("shares its weight, and cannot make up for a scale of 0 in front of it")
     factors = factors / in_scale
     scale = factors[..., :1]
-    if (np.abs(factors - scale) > _CLOSE * np.abs(scale)).any():
+    if (np.abs(factors - scale) > DUST * np.abs(scale)).any():
         raise Blocked(f"has a weight '{weight.value.name}' that would change along the channels of the input")
     return scale.reshape(-1)
 
@@ -264,4 +261,4 @@ def asked(value: ir.Value, wanted: Reexpression, view: View) -> Change:
 def without_dust(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sum, and 0 where the two cancel but for the last bits of float64: a shift that was handed on is no bias."""
     total = left + right
-    return np.where(np.abs(total) <= _DUST * np.abs(left), 0.0, total)
+    return np.where(np.abs(total) <= DUST * np.abs(left), 0.0, total)

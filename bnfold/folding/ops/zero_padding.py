@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnfold.affine import DUST
 from bnfold.folding.answers import Blocked, Padding
 from bnfold.folding.nodes import integers, required_input, text
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Repair", "find_repair", "touched_padding"]
 
 _LARGEST_IMAGE = 1 << 20  # numbers; a larger one would cost more than the BatchNormalization that it replaces
-_CLOSE = 1e-12
 _PADS_AS_INPUT = 11  # the opset since which Pad has its pads, and its value, as inputs
 
 
@@ -71,7 +71,7 @@ def find_repair(
     axes = [_Axis.of(node, index, size, weight.shape[2 + index]) for index, size in enumerate(sizes)]
     if (scale != 0).all() and view.opset(node) >= _PADS_AS_INPUT and None not in [axis.pads for axis in axes]:
         values = -shift / scale
-        if (np.abs(values - values[0]) <= _CLOSE * np.abs(values[0])).all():
+        if (np.abs(values - values[0]) <= DUST * np.abs(values[0])).all():
             pads = [axis.pads or (0, 0) for axis in axes]
             return Repair(padding=Padding(tuple(pads), float(values[0])))
     if not all(isinstance(axis.size, int) for axis in axes):
