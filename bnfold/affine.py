@@ -11,6 +11,7 @@ operator page https://onnx.ai/onnx/operators/onnx__BatchNormalization.html.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,11 +84,11 @@ class Affine:
         """Whether every number is finite."""
         return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
 
-    @property
+    @cached_property
     def axes(self) -> frozenset[int]:
         """The axes along which the scale or the shift varies."""
-        shapes = zip(self.scale.shape, self.shift.shape, strict=True)
-        return frozenset(axis for axis, sizes in enumerate(shapes) if max(sizes) > 1)
+        shapes = enumerate(zip(self.scale.shape, self.shift.shape, strict=True))
+        return frozenset([axis for axis, (scales, shifts) in shapes if scales > 1 or shifts > 1])
 
     def inverse(self) -> Affine:
         """The map back.
@@ -102,6 +103,10 @@ class Affine:
 
     def find_inverse(self) -> Affine | None:
         """The map back; None where there is none: see ``is_invertible``."""
+        return self._inverse
+
+    @cached_property
+    def _inverse(self) -> Affine | None:
         with np.errstate(all="ignore"):
             scale, shift = 1 / self.scale, -self.shift / self.scale
         return Affine(scale, shift) if np.isfinite(scale).all() and np.isfinite(shift).all() else None
@@ -147,6 +152,8 @@ def _is_close(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
 
 def _squeeze_constant_axes(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """Axes along which nothing varies get size 1: then "varies along" can be read off the shape."""
+    if array.size == 1:
+        return array
     for axis, size in enumerate(array.shape):
         if size > 1 and (array == (first := array.take([0], axis))).all():
             array = first

@@ -13,13 +13,15 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of
+from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of, stated
 from bnfold.folding.nodes import find_input, integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
+
+    from bnfold.folding.inference import Found
 
 __all__ = ["FLOATS", "Constants", "constant_tensor", "round_once", "spread"]
 
@@ -56,6 +58,12 @@ class Constants:
         self._arguments = arguments
         self._exact: dict[ir.Value, NDArray[np.float64]] = {}
         self._evaluated: dict[ir.Value, np.ndarray | None] = {}
+        self._known: Callable[[ir.Value], Found] = stated
+
+    def learn(self, known: Callable[[ir.Value], Found]) -> None:
+        """From now on the type and shape of a tensor are what ``known`` says, and no longer what the file states."""
+        self._known = known
+        self._evaluated = {value: array for value, array in self._evaluated.items() if array is not None}
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
         """What is stored for an initializer that nobody may replace, or for a Constant node; else None."""
@@ -81,14 +89,14 @@ class Constants:
         waiting = [value]
         while waiting:
             node = waiting[-1].producer()
-            operands = operands_of(node) if node is not None else ()
+            operands = operands_of(node, self._known) if node is not None else ()
             unknown = [v for v in operands if self.tensor(v) is None and v.producer() and v not in self._evaluated]
             if unknown:
                 waiting += unknown
                 continue
             done = waiting.pop()
             if node is not None and done not in self._evaluated:
-                self._evaluated[done] = evaluate(done, self.array, self._opset(node))
+                self._evaluated[done] = evaluate(done, self.array, self._known, self._opset(node))
 
     def weight(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """The value of a constant in float64, exact if it was rewritten before; None at run time or if no float."""

@@ -15,7 +15,9 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only"]
+    from bnfold.folding.inference import Found
+
+__all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only", "stated"]
 
 # Ops that exporters put between a parameter and its reader, those of normalised and binary weights among them. Random
 # and control-flow ops are left out on purpose.
@@ -60,13 +62,17 @@ _LIMIT = 1 << 28  # elements; a crafted ConstantOfShape must not ask for all the
 
 
 def evaluate(
-    value: ir.Value, constant: Callable[[ir.Value | None], np.ndarray | None], opset: int
+    value: ir.Value,
+    constant: Callable[[ir.Value | None], np.ndarray | None],
+    known: Callable[[ir.Value], Found],
+    opset: int,
 ) -> np.ndarray | None:
     """The value of an expression over constants, or None when it is none (or is none that we evaluate).
 
     Args:
         value: An output of a node.
         constant: Gives the value of a constant, or None.
+        known: Gives what is known of a tensor without its value.
         opset: The version of the ONNX operators that the node's graph imports.
     """
     node = value.producer()
@@ -74,7 +80,7 @@ def evaluate(
         return None
     inputs: list[np.ndarray | None] = []
     for slot, source in enumerate(node.inputs):
-        array = _stand_in(node, slot, source) if source is not None else None
+        array = _stand_in(node, slot, source, known) if source is not None else None
         if array is None and source is not None:
             array = constant(source)
             if array is None:
@@ -93,13 +99,12 @@ def moved(
     return _run(node, [array, *others], opset)
 
 
-def operands_of(node: ir.Node) -> list[ir.Value]:
+def operands_of(node: ir.Node, known: Callable[[ir.Value], Found]) -> list[ir.Value]:
     """What must be known before a node can be evaluated; nothing if it cannot be."""
     if node.domain != "" or node.op_type not in _EVALUABLE:
         return []
-    return [
-        value for slot, value in enumerate(node.inputs) if value is not None and _stand_in(node, slot, value) is None
-    ]
+    operands = [(slot, value) for slot, value in enumerate(node.inputs) if value is not None]
+    return [value for slot, value in operands if _stand_in(node, slot, value, known) is None]
 
 
 def is_evaluable(node: ir.Node) -> bool:
@@ -117,16 +122,26 @@ def reads_shape_only(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _SHAPE_ONLY
 
 
-def _stand_in(node: ir.Node, slot: int, source: ir.Value) -> np.ndarray | None:
+def stated(value: ir.Value) -> Found:
+    """What the file says of a tensor."""
+    return value.dtype, tuple(
+        dim if isinstance(dim, int) else None for dim in value.shape
+    ) if value.shape is not None else None
+
+
+def _stand_in(node: ir.Node, slot: int, source: ir.Value, known: Callable[[ir.Value], Found]) -> np.ndarray | None:
     """Zeros of the right shape or type, where nothing else of the input is read."""
-    if (node.op_type, slot) in _TYPE_ONLY and source.dtype is not None:
-        return np.zeros((), source.dtype.numpy())
-    shape = source.shape
-    if node.op_type in _SHAPE_ONLY and shape is not None:
+    is_typed, is_shaped = (node.op_type, slot) in _TYPE_ONLY, node.op_type in _SHAPE_ONLY
+    if not is_typed and not is_shaped:
+        return None
+    dtype, shape = known(source)
+    if is_typed:
+        return np.zeros((), dtype.numpy()) if dtype is not None else None
+    if shape is not None:
         read = _axes_read(node, len(shape))
         sizes = [dim if axis in read else 1 for axis, dim in enumerate(shape)]
-        known = [size for size in sizes if isinstance(size, int)]
-        return np.broadcast_to(np.zeros((), np.float32), known) if len(known) == len(sizes) else None
+        numbers = [size for size in sizes if isinstance(size, int)]
+        return np.broadcast_to(np.zeros((), np.float32), numbers) if len(numbers) == len(sizes) else None
     return None
 
 

@@ -48,7 +48,9 @@ class Facts:
     @cached_property
     def shapes(self) -> Shapes:
         """Inferred when the first affine is found: in a model without any, that would take longer than the rest."""
-        return Shapes(self.model, self.constants, self._originals)
+        shapes = Shapes(self.model, self.constants, self._originals)
+        self.constants.learn(shapes.known)  # Shape of a tensor is a constant wherever its shape was found
+        return shapes
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""

@@ -109,7 +109,7 @@ def find_plan(
             for route in waiting:
                 search = _Search(site, facts, spread, footprint, allowed, limit)
                 try:
-                    drafts[route] = search.run(route, starts[route])
+                    drafts[route] = search.run(route, starts[route], is_doubtful=limit > _LIMITS[0])
                 except _Stuck as stuck:
                     attempts[route] = _attempt(route, stuck, search.reach, facts)
                     unfinished += [route] if search.met_limit else []
@@ -154,6 +154,14 @@ def _starts(site: Site, affine: Affine) -> Iterator[tuple[str, dict[ir.Value, Re
         constants = Affine(np.ones_like(affine.scale), np.where(dead, affine.shift, 0.0))
         start = {site.data: Reexpression.from_write(zeroed), site.output: Reexpression.from_read(constants)}
         yield "back, constants of dead channels forward", start
+
+
+def _without_shift(reexpression: Reexpression) -> Reexpression:
+    """The same scale; and the same re-expression where there is none to take off, or a scale is 0."""
+    known = reexpression.write
+    if reexpression.read is None or known is None or not known.shift.any():
+        return reexpression
+    return Reexpression.from_write(Affine(known.scale, np.zeros_like(known.shift)))
 
 
 class _Stuck(Exception):  # noqa: N818 - the end of one route, caught by find_plan
@@ -245,16 +253,26 @@ class _Search:
         self._allowed = allowed
         self._limit = limit
         self._branches_left = _MOST_BRANCHES
+        self._start: dict[ir.Value, Reexpression] = {}
+        self._scale_alone: tuple[_Stuck | None] | None = None  # None until somebody asks
         self._conditioning = 0.0
         self.reach = 0  # how many tensors the furthest branch re-expressed
         self.met_limit = False  # whether a branch ended there
 
-    def run(self, route: str, start: dict[ir.Value, Reexpression]) -> _Draft:
+    def run(self, route: str, start: dict[ir.Value, Reexpression], *, is_doubtful: bool = False) -> _Draft:
         """Ask until nobody has a question.
+
+        Args:
+            route: What the start is called.
+            start: How the tensors before and behind the site are re-expressed.
+            is_doubtful: Whether to look first if the scale alone would pass, which takes a fraction of the time.
 
         Raises:
             _Stuck: A node blocked.
         """
+        self._start = start
+        if is_doubtful and (obstacle := self._scale_obstacle()):
+            raise obstacle
         shift = start[self._site.data].read
         self._shift_in_spreads = 0.0 if shift is None else float(np.abs(shift.shift / self._spread).max(initial=0.0))
         state = _State()
@@ -294,6 +312,8 @@ class _Search:
         """The first option that leads somewhere; where none does, what stopped the first."""
         obstacle: _Stuck | None = None
         for option in choice.options:
+            if obstacle is not None and self._scale_obstacle():
+                break
             if self._branches_left == 0:
                 obstacle = obstacle or _Stuck(node, f"is reached after {_MOST_BRANCHES} choices, where the search ends")
                 break
@@ -305,6 +325,28 @@ class _Search:
             except _Stuck as stuck:
                 obstacle = obstacle or stuck
         raise obstacle or _Stuck(node, "has no way to choose from")
+
+    def _scale_obstacle(self) -> _Stuck | None:
+        """What blocks even if nothing is shifted, so that no choice of where the shifts go leads anywhere.
+
+        A long residual stream has a choice at each Add, and a negative scale that meets a Relu far off does so
+        whatever is chosen.
+        """
+        if self._scale_alone is None:
+            scales = {value: _without_shift(reexpression) for value, reexpression in self._start.items()}
+            search = _Search(self._site, self._facts, self._spread, self._footprint, self._allowed, self._limit)
+            search._scale_alone = (None,)
+            self._scale_alone = (None,) if scales == self._start else (search._find_obstacle(scales),)
+            self.met_limit |= search.met_limit
+            self.reach = max(self.reach, search.reach)
+        return self._scale_alone[0]
+
+    def _find_obstacle(self, start: dict[ir.Value, Reexpression]) -> _Stuck | None:
+        try:
+            self.run("", start)
+        except _Stuck as stuck:
+            return stuck if self._branches_left else None
+        return None
 
     def _accept(self, state: _State, node: ir.Node, answer: Answer) -> None:
         state.answers[node] = answer

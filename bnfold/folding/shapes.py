@@ -130,6 +130,13 @@ class Shapes:
                 self._shapes[value] = array.shape
         return self._shapes.get(value)
 
+    def known(self, value: ir.Value) -> Found:
+        """The type and shape of a tensor, unless its shape is known only by evaluating it."""
+        if value not in self._shapes and self._constants.tensor(value) is None:
+            self._fill(value)
+        tensor = self._constants.tensor(value)
+        return self.dtype(value), tuple(tensor.shape.numpy()) if tensor is not None else self._shapes.get(value)
+
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of a tensor, as far as it is known."""
         tensor = self._constants.tensor(value)

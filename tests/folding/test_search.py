@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bnfold
+from bnfold.folding import planning
 from tests.helpers import oracle
 from tests.helpers.models import example, model_of, set_constant
 
@@ -245,3 +246,41 @@ def test_what_is_blocked_is_not_searched_again_until_something_near_it_changes(m
     result = bnfold.fold(model)
     assert [entry.node for entry in result.kept] == ["first"]
     assert searched == ["first", "second"]
+
+
+def test_a_choice_is_not_tried_again_where_the_scale_alone_is_blocked(monkeypatch) -> None:
+    """A pre-activation ResNet with scales of both signs: each Add is a choice, and most of the affines stay."""
+    blocks, asked = 40, 0
+    ask = planning._Search._ask
+
+    def count(*args, **options):
+        nonlocal asked
+        asked += 1
+        return ask(*args, **options)
+
+    monkeypatch.setattr(planning._Search, "_ask", count)
+    result = bnfold.fold(preactivation_tower(blocks))
+    assert len(result.kept) >= blocks / 2
+    assert "carries no negative scale" in result.kept[0].reason
+    assert asked < 700 * blocks  # 1300 if every choice is tried
+
+
+def preactivation_tower(blocks: int):
+    parameters = ["float[4,3,1,1] w", "float[4,10] w_last"]
+    lines = ["s0 = Conv (x, w)"]
+    for i in range(blocks):
+        parameters += [f"float[4] {name}_{i}" for name in ("scale", "bias", "mean", "var")]
+        parameters += [f"float[4] {name}_{i}" for name in ("positive", "bias2", "mean2", "var2")]
+        parameters += [f"float[4,4,3,3] {name}_{i}" for name in ("w1", "w2")]
+        lines += [
+            f"a{i} = BatchNormalization (s{i}, scale_{i}, bias_{i}, mean_{i}, var_{i})",
+            f"b{i} = Relu (a{i})",
+            f"c{i} = Conv <pads = [1, 1, 1, 1]> (b{i}, w1_{i})",
+            f"d{i} = BatchNormalization (c{i}, positive_{i}, bias2_{i}, mean2_{i}, var2_{i})",
+            f"e{i} = Relu (d{i})",
+            f"f{i} = Conv <pads = [1, 1, 1, 1]> (e{i}, w2_{i})",
+            f"s{i + 1} = Add (s{i}, f{i})",
+        ]
+    lines += [f"p = GlobalAveragePool (s{blocks})", "q = Flatten (p)", "y = MatMul (q, w_last)"]
+    body = "\n".join(lines)
+    return example(f"tower (float[N,3,H,W] x, {', '.join(parameters)}) => (float[N,10] y) {{ {body} }}")

@@ -336,3 +336,27 @@ def test_channels_are_split_whatever_the_sizes_behind_them() -> None:
     result = bnfold.fold(model)
     oracle.assert_equal(model, result.model)
     assert not result.kept
+
+
+def test_the_shape_of_a_tensor_is_a_constant_wherever_it_can_be_inferred() -> None:
+    """It must be one from the start: what a fold leaves has shapes stated, and would fold once more."""
+    model = model_of("""
+        g (float[2,3] x, float[3] s, float[3,3] w) => (float[2,3] y) {
+            h = Mul (x, s)
+            size = Shape (h)
+            zeros = ConstantOfShape (size)
+            none = CastLike (zeros, h)
+            m = MatMul (h, w)
+            r = Relu (m)
+            a = Add (r, none)
+            y = Softmax (a)
+        }
+    """)
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.type = value.shape = None
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert [node.op_type for node in result.model.graph] == ["MatMul", "Relu", "Softmax"]
+    assert not bnfold.fold(result.model).folded

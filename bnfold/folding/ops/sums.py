@@ -98,9 +98,7 @@ def answer_sum(node: ir.Node, view: View) -> Answer | Choice:
         return Answer()
     scale = next(iter(known.values())).scale
     _check(node, weights, known, view)
-    terms = np.broadcast_arrays(*(weights[value] * affine.shift for value, affine in known.items()))
-    missing: NDArray[np.float64] = np.sum(terms, axis=0)
-    missing = np.where(np.abs(missing) <= DUST * np.sum(np.abs(terms), axis=0), 0.0, missing)
+    missing = _missing_shift(weights, known)
     open_ = [value for value in weights if value not in known]
     nothing = np.zeros_like(scale)
     if not missing.any():
@@ -131,6 +129,16 @@ def _weights(node: ir.Node) -> dict[ir.Value, float]:
     if not all(weights.values()):  # condition 1
         raise Blocked("subtracts a tensor from itself")
     return {**weights, node.outputs[0]: -1.0}
+
+
+def _missing_shift(weights: dict[ir.Value, float], known: dict[ir.Value, Affine]) -> NDArray[np.float64]:
+    """What the shifts of the known tensors add up to, and exactly 0 where they cancel but for the last bits."""
+    terms = [weights[value] * affine.shift for value, affine in known.items() if affine.shift.any()]
+    if not terms:
+        return np.zeros((1,) * next(iter(known.values())).rank)
+    terms = list(np.broadcast_arrays(*terms))
+    missing: NDArray[np.float64] = np.sum(terms, axis=0)
+    return np.where(np.abs(missing) <= DUST * np.sum(np.abs(terms), axis=0), 0.0, missing)
 
 
 def _write(known: Reexpression) -> Affine:
