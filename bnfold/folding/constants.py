@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of, stated
+from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of
 from bnfold.folding.nodes import find_input, integer
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Constants:
         self,
         ir_version: int,
         opset: Callable[[ir.Node], int],
+        known: Callable[[ir.Value], Found],
         arguments: Mapping[ir.Value, ir.TensorProtocol] = MappingProxyType({}),
     ) -> None:
         """Nothing is read yet.
@@ -49,6 +50,7 @@ class Constants:
         Args:
             ir_version: That of the model.
             opset: The version of the ONNX operators where a node stands.
+            known: The type and shape of a tensor that is no constant itself, as far as they are known.
             arguments: The inputs of specialised functions that are the same constant in every call.
         """
         # Since IR version 4 an initializer that is also a graph input is a default that the caller may replace; before,
@@ -58,11 +60,10 @@ class Constants:
         self._arguments = arguments
         self._exact: dict[ir.Value, NDArray[np.float64]] = {}
         self._evaluated: dict[ir.Value, np.ndarray | None] = {}
-        self._known: Callable[[ir.Value], Found] = stated
-
-    def learn(self, known: Callable[[ir.Value], Found]) -> None:
-        """From now on the type and shape of a tensor are what ``known`` says, and no longer what the file states."""
         self._known = known
+
+    def forget_failures(self) -> None:
+        """More is known of the tensors than before: what was no constant may be one."""
         self._evaluated = {value: array for value, array in self._evaluated.items() if array is not None}
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:

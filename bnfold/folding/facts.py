@@ -11,6 +11,7 @@ import onnx_ir as ir
 from bnfold.errors import BnfoldError
 from bnfold.folding.answers import Blocked
 from bnfold.folding.constants import Constants
+from bnfold.folding.evaluation import stated
 from bnfold.folding.nodes import bodies_of, find_input, first_stacked_output, label, required_input
 from bnfold.folding.shapes import Shapes
 from bnfold.folding.specialising import Specialisation
@@ -18,6 +19,8 @@ from bnfold.modelfile import all_graphs, with_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+    from bnfold.folding.inference import Found
 
 __all__ = ["Facts"]
 
@@ -35,7 +38,8 @@ class Facts:
         copies = specialisation or Specialisation(model)
         self._labels |= copies.labels
         self._originals = copies.originals
-        self.constants = Constants(model.ir_version, self.opset, copies.arguments)
+        self.constants = Constants(model.ir_version, self.opset, self._known, copies.arguments)
+        self._is_inferring = False
         self.untouchable = _matching(model, keep)
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
         self.heirs: dict[ir.Node, tuple[ir.Value, str]] = {}
@@ -48,9 +52,17 @@ class Facts:
     @cached_property
     def shapes(self) -> Shapes:
         """Inferred when the first affine is found: in a model without any, that would take longer than the rest."""
+        self._is_inferring = True
         shapes = Shapes(self.model, self.constants, self._originals)
-        self.constants.learn(shapes.known)  # Shape of a tensor is a constant wherever its shape was found
+        self._is_inferring = False
+        self.constants.forget_failures()
         return shapes
+
+    def _known(self, value: ir.Value) -> Found:
+        """What the file states of a tensor; and where that is not all, what is inferred."""
+        dtype, shape = stated(value)
+        is_all = dtype is not None and shape is not None and None not in shape
+        return (dtype, shape) if is_all or self._is_inferring else self.shapes.known(value)
 
     def opset(self, node: ir.Node) -> int:
         """The version of the ONNX operators where the node stands."""

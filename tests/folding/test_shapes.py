@@ -360,3 +360,27 @@ def test_the_shape_of_a_tensor_is_a_constant_wherever_it_can_be_inferred() -> No
     oracle.assert_equal(model, result.model)
     assert [node.op_type for node in result.model.graph] == ["MatMul", "Relu", "Softmax"]
     assert not bnfold.fold(result.model).folded
+
+
+def test_what_is_computed_from_an_inferred_shape_is_a_constant_and_no_affine() -> None:
+    """The scale of an attention, 1/√(head size): found to be one before anything is planned."""
+    model = model_of("""
+        g (float[2,3] x, float[3,4] w, float factor, float[4] scale) => (float[2,4] y) {
+            m = MatMul (x, w)
+            size = Shape <start = 1, end = 2> (m)
+            number = CastLike (size, m)
+            root = Sqrt (number)
+            more = Mul (root, factor)
+            scaled = Div (m, more)
+            n = Mul (scaled, scale)
+            y = Tanh (n)
+        }
+    """)
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.type = value.shape = None
+    result = bnfold.fold(model)
+    oracle.assert_equal(model, result.model)
+    assert [entry.node for entry in result.folded] == ["scaled → n"]
+    assert [node.op_type for node in result.model.graph] == ["MatMul", "Tanh"]
