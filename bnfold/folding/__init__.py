@@ -1,5 +1,6 @@
 """``fold(model)`` moves every BatchNormalization that can be moved exactly into the weights around it.
 
+    candidates.py   tells in one walk whether there is anything to do
     sites.py        finds the affines
     loop.py         in which order they go; memory.py spares it searches that would end as before
     planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
@@ -24,7 +25,8 @@ import onnx_ir as ir
 
 from bnfold import modelfile
 from bnfold.errors import ModelError
-from bnfold.folding.facts import Facts
+from bnfold.folding.candidates import has_candidates
+from bnfold.folding.facts import Facts, find_matching
 from bnfold.folding.generalising import generalise
 from bnfold.folding.loop import Loop
 from bnfold.folding.result import Absorption, Attempt, Folded, FoldResult, Kept, Merged
@@ -119,8 +121,12 @@ def fold_in_place(
     """
     if isinstance(keep, str):
         raise TypeError("keep is a list of patterns, not a string")
-    order: dict[ir.Node, tuple[int, ...]] = {node: (index,) for index, node in enumerate(_nodes(model))}
     sources = modelfile.find_external_files(model)
+    if not has_candidates(model):
+        find_matching(model, keep)
+        count = sum(1 for _ in _nodes(model))
+        return FoldResult(model, (), (), (), 0, count, count, is_external=bool(sources), sources=sources)
+    order: dict[ir.Node, tuple[int, ...]] = {node: (index,) for index, node in enumerate(_nodes(model))}
     try:
         copies = specialise(model)
         facts, sites, kept = _look(model, keep, copies)

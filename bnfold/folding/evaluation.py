@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.inference import Found
 
-__all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only", "stated"]
+__all__ = ["evaluate", "is_evaluable", "is_move", "moved", "operands_of", "reads_shape_only", "reads_value", "stated"]
 
 # Ops that exporters put between a parameter and its reader, those of normalised and binary weights among them. Random
 # and control-flow ops are left out on purpose.
@@ -143,6 +143,11 @@ def _stand_in(node: ir.Node, slot: int, source: ir.Value, known: Callable[[ir.Va
         numbers = [size for size in sizes if isinstance(size, int)]
         return np.broadcast_to(np.zeros((), np.float32), numbers) if len(numbers) == len(sizes) else None
     return None
+
+
+def reads_value(node: ir.Node, slot: int) -> bool:
+    """Whether a node reads more of an input than its shape or its type."""
+    return not reads_shape_only(node) and (node.op_type, slot) not in _TYPE_ONLY
 
 
 def _axes_read(node: ir.Node, rank: int) -> range:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.inference import Found
 
-__all__ = ["Facts"]
+__all__ = ["Facts", "find_matching"]
 
 
 class Facts:
@@ -40,7 +40,7 @@ class Facts:
         self._originals = copies.originals
         self.constants = Constants(model.ir_version, self.opset, self._known, copies.arguments)
         self._is_inferring = False
-        self.untouchable = _matching(model, keep)
+        self.untouchable = find_matching(model, keep)
         # What a node reads instead of an affine that is gone: the true reason, often, why it blocks another one.
         self.heirs: dict[ir.Node, tuple[ir.Value, str]] = {}
         self.added: set[ir.Node] = set()  # by the fold itself, which does not fold them
@@ -157,7 +157,12 @@ def _opsets(model: ir.Model) -> Iterator[tuple[ir.Graph, int]]:
         yield from ((graph, version) for graph in with_bodies(outermost))
 
 
-def _matching(model: ir.Model, patterns: Collection[str]) -> frozenset[ir.Node]:
+def find_matching(model: ir.Model, patterns: Collection[str]) -> frozenset[ir.Node]:
+    """The nodes of which a name, or the name of an output, matches a pattern.
+
+    Raises:
+        BnfoldError: A pattern matches none.
+    """
     found: set[ir.Node] = set()
     nodes = [(node, list(_names(node))) for graph in all_graphs(model) for node in graph] if patterns else []
     for pattern in patterns:

@@ -119,7 +119,7 @@ def find_merges(node: ir.Node, facts: Facts, sites: Mapping[ir.Value, Site]) -> 
     """
     if node.op_type not in _SUMS or node.domain != "":
         return
-    leaves = list(_leaves(node, facts))
+    leaves = list(_leaves(node, facts.untouchable))
     if not _share_data(leaves, sites):
         return  # said without a look at any weight
     convolutions = [(leaf, found) for leaf in leaves if (found := _as_convolution(leaf.value, facts))]
@@ -138,14 +138,19 @@ def find_merges(node: ir.Node, facts: Facts, sites: Mapping[ir.Value, Site]) -> 
                 yield Merge(rewrite, leaf.parent, leaf.slot, branch.nodes, branch.data, branch.site)
 
 
-def _leaves(root: ir.Node, facts: Facts) -> Iterator[_Leaf]:
+def may_merge(node: ir.Node) -> bool:
+    """Whether a node is a sum of which two operands may be maps of one tensor, whatever is known of the weights."""
+    return node.op_type in _SUMS and node.domain == "" and _share_data(list(_leaves(node, frozenset())), {})
+
+
+def _leaves(root: ir.Node, untouchable: frozenset[ir.Node]) -> Iterator[_Leaf]:
     """The operands of a sum; those of an operand that is a sum, and that nobody else reads, instead of it."""
     waiting = [(root, 1.0)]
     for _ in range(_MOST_SUMS):
         if not waiting:
             return
         node, sign = waiting.pop()
-        if node in facts.untouchable or None in node.inputs:
+        if node in untouchable or None in node.inputs:
             continue
         for slot in range(len(node.inputs)):
             value = required_input(node, slot)

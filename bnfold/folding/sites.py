@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from bnfold.folding.facts import Facts
 
-__all__ = ["Site", "find_constant_sites", "find_sites", "read_affine", "read_spread"]
+__all__ = ["CONSTANT_OPS", "Site", "find_constant_sites", "find_sites", "read_affine", "read_spread"]
 
 _PARAMETERS = ("scale", "bias", "mean", "var")
 
-_CONSTANT_OPS = frozenset({"Add", "Div", "Mul", "Sub"})
+CONSTANT_OPS = frozenset({"Add", "Div", "Mul", "Sub"})
 _FACTORS = frozenset({"Div", "Mul"})
 _PRODUCTS = frozenset({"Einsum", "MatMul"})  # a constant added behind one is its bias
 
@@ -121,7 +121,7 @@ def find_constant_sites(facts: Facts) -> list[Site]:
     Folding changes which these are: what stood between two of them may be gone.
     """
     nodes = [node for graph in all_graphs(facts.model) for node in graph if node.domain == ""]
-    nodes = [node for node in nodes if node.op_type in _CONSTANT_OPS]
+    nodes = [node for node in nodes if node.op_type in CONSTANT_OPS]
     operands = {node: operand for node in nodes if (operand := _constant_site(node, facts))}
     sites = []
     taken: set[ir.Node] = set()
