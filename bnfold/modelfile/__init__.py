@@ -16,8 +16,18 @@ External data is read only from inside the model's own folder.
 from __future__ import annotations
 
 from bnfold.modelfile.graphs import all_graphs, values_of, with_bodies
-from bnfold.modelfile.opening import load
+from bnfold.modelfile.opening import check_unchanged, load
 from bnfold.modelfile.saving import Saved, find_external_files, save
 from bnfold.modelfile.staging import staged
 
-__all__ = ["Saved", "all_graphs", "find_external_files", "load", "save", "staged", "values_of", "with_bodies"]
+__all__ = [
+    "Saved",
+    "all_graphs",
+    "check_unchanged",
+    "find_external_files",
+    "load",
+    "save",
+    "staged",
+    "values_of",
+    "with_bodies",
+]

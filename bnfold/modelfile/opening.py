@@ -12,13 +12,14 @@ from google.protobuf.message import DecodeError
 from bnfold.errors import ModelFileError
 from bnfold.modelfile.checking import check_content, check_location, check_order
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
-from bnfold.modelfile.source import Region, Source
+from bnfold.modelfile.source import Origin, Region, Source, changed
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
 from bnfold.modelfile.wire import Blocks, Span, Unscannable, exchange
 
-__all__ = ["THRESHOLD", "load"]
+__all__ = ["THRESHOLD", "check_unchanged", "load"]
 
 THRESHOLD = 4096  # bytes; a smaller tensor is no trouble for protobuf
+_ORIGINS = "bnfold.origins"  # where the main graph says what it was read from: a clone has that, too
 _MOST_HELD = 16  # files of external data; a process may have no more than a few hundred open
 
 
@@ -41,7 +42,23 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         model = _parse(source.read(0, source.size), file)
         _connect(model, file, {})
     check_order(model, file)
+    model.graph.meta[_ORIGINS] = (source.origin, *_origins_of_data(model))
     return model
+
+
+def check_unchanged(model: ir.Model) -> None:
+    """See that the files that a model was read from are still where they were, and as they were.
+
+    Raises:
+        ModelFileError: One is not.
+    """
+    for origin in model.graph.meta.get(_ORIGINS, ()):
+        origin.check()
+
+
+def _origins_of_data(model: ir.Model) -> set[Origin]:
+    tensors = (place.tensor for graph in all_graphs(model) for place in places(graph))
+    return {tensor.region.source.origin for tensor in tensors if isinstance(tensor, ExternalTensor)}
 
 
 def _open(file: Path) -> Source:
@@ -117,7 +134,7 @@ def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
         source = _open_data(data, hold=len(external) <= _MOST_HELD)
         for place, tensor, offset, length in tensors:
             if offset + length > source.size:
-                raise ModelFileError(f"{data}: changed while it was in use; start again")
+                raise changed(data)
             put(place, ExternalTensor(tensor, Region(source, offset, length)))
     return used
 

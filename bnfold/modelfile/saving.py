@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from bnfold.errors import ExecutionError, ModelFileError
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
-from bnfold.modelfile.opening import THRESHOLD
+from bnfold.modelfile.opening import THRESHOLD, check_unchanged
 from bnfold.modelfile.output import Output
 from bnfold.modelfile.staging import staged
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
@@ -42,11 +42,13 @@ class Saved:
         path: The model.
         external: The file beside it that holds its large tensors, or None.
         reason: Why there is one although the model had none and nobody asked for it; otherwise empty.
+        unread: Files of external data that the model in their place does not read any more.
     """
 
     path: Path
     external: Path | None = None
     reason: str = ""
+    unread: tuple[Path, ...] = ()
 
 
 def save(
@@ -56,10 +58,15 @@ def save(
     sources: Collection[Path] = (),
     external: bool = False,
     accept: Callable[[Path], None] | None = None,
+    in_place: bool = False,
 ) -> Saved:
     """Write a model, all or nothing.
 
     A model that is too large for one file is written with external data.
+
+    In place of a model with external data, the data file is replaced first, then the model file: whoever opens the
+    model between these two renames, or after a crash between them, finds the old model with the new weights. Where its
+    data lie in one file, that is the one replaced; where in several, they stay, and are read no more.
 
     Args:
         model: What to write.
@@ -67,6 +74,7 @@ def save(
         sources: The files that it was made from; none of them is overwritten.
         external: Put weights into ``<name>.data`` beside it. Weights that are external already go there anyway.
         accept: Looks at the complete file before it is put in place, and raises to refuse it.
+        in_place: Replace what the model was read from.
 
     Returns:
         Which files were written.
@@ -77,22 +85,35 @@ def save(
     """
     target = Path(path)
     own_files = find_external_files(model)
-    data, reason = target.with_name(f"{target.name}.data"), ""
+    read = {*sources, *own_files}
+    replaceable = read - {target.resolve()} if in_place else set()
+    data, reason = _find_data(target, replaceable), ""
     external = external or bool(own_files)
-    content = _serialised(model, data.name if external else None)
+    location = data.relative_to(target.parent).as_posix()
+    content = _serialised(model, location if external else None)
     if not external and content.size > LARGEST:
         external, reason = True, f"{content.size / 2**30:.1f} GiB are more than protobuf can read from one file"
-        content = _serialised(model, data.name)
+        content = _serialised(model, location)
     if content.size > LARGEST:
         raise ModelFileError(f"{target}: too large for one file, and not because of its weights")
     for file in (target, data) if external else (target,):
-        if file.resolve() in {*sources, *own_files}:
+        if file.resolve() in read and not in_place:
             raise ModelFileError(f"{file}: would overwrite what the model was read from; choose another name")
     with staged(target) as temporary:
         content.write(temporary)
         if accept is not None:
             _submit(temporary, accept)
-    return Saved(target, data if external else None, reason)
+        if in_place:
+            check_unchanged(model)
+    return Saved(target, data if external else None, reason, tuple(sorted(replaceable - {data.resolve()})))
+
+
+def _find_data(target: Path, replaceable: Collection[Path]) -> Path:
+    """Where external data go: into the one file that they are in, if that may be replaced, or beside the model."""
+    folder = target.resolve().parent
+    if len(replaceable) == 1 and (only := next(iter(replaceable))).is_relative_to(folder):
+        return target.parent / only.relative_to(folder)
+    return target.with_name(f"{target.name}.data")
 
 
 def find_external_files(model: ir.Model) -> frozenset[Path]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Identity", "Region", "Source", "pread"]
+__all__ = ["Identity", "Origin", "Region", "Source", "changed", "pread"]
 
 
 class Identity(NamedTuple):
@@ -33,6 +33,31 @@ class Identity(NamedTuple):
     def of(cls, status: os.stat_result) -> Identity:
         """That of a file whose status is known."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class Origin(NamedTuple):
+    """Where a file was found, and what it was then."""
+
+    path: Path
+    identity: Identity
+
+    def check(self) -> None:
+        """See that the file is still there, and as it was.
+
+        Raises:
+            ModelFileError: It is not.
+        """
+        try:
+            is_same = Identity.of(self.path.stat()) == self.identity
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise changed(self.path)
+
+
+def changed(path: Path) -> ModelFileError:
+    """What is raised when a file is not what it was."""
+    return ModelFileError(f"{path}: changed while it was in use; start again")
 
 
 class Source:
@@ -68,6 +93,11 @@ class Source:
             os.close(descriptor)
 
     @property
+    def origin(self) -> Origin:
+        """The path and the identity, which keep nothing open."""
+        return Origin(self.path, self.identity)
+
+    @property
     def size(self) -> int:
         """In bytes."""
         return self.identity.size
@@ -85,7 +115,7 @@ class Source:
         with self._reading() as descriptor:
             found = pread(descriptor, length, offset)
         if len(found) != length:
-            raise self._changed()
+            raise changed(self.path)
         return found
 
     def read_into(self, offset: int, target: memoryview) -> None:
@@ -99,7 +129,7 @@ class Source:
                 part = target[start : start + _CHUNK]
                 found = pread(descriptor, len(part), offset + start)
                 if len(found) != len(part):
-                    raise self._changed()
+                    raise changed(self.path)
                 part[:] = found
 
     @contextmanager
@@ -127,17 +157,6 @@ class Source:
             if descriptor != self._held:
                 os.close(descriptor)
 
-    def check_in_place(self) -> None:
-        """See that the file is still where it was, and as it was.
-
-        Raises:
-            ModelFileError: It is not.
-        """
-        try:
-            self._check(self.path.stat())
-        except OSError as error:
-            raise self._changed() from error
-
     def __reduce__(self) -> tuple[type[Source], tuple[Path]]:
         return Source, (self.path,)
 
@@ -146,10 +165,7 @@ class Source:
 
     def _check(self, status: os.stat_result) -> None:
         if Identity.of(status) != self.identity:
-            raise self._changed()
-
-    def _changed(self) -> ModelFileError:
-        return ModelFileError(f"{self.path}: changed while it was in use; start again")
+            raise changed(self.path)
 
 
 _MOST = 1 << 30  # bytes; Linux reads less than 2 GiB at once
