@@ -12,7 +12,9 @@ from google.protobuf.message import DecodeError
 from bnfold.errors import ModelFileError
 from bnfold.modelfile.checking import check_content, check_location, check_order
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
+from bnfold.modelfile.keeping import cut_out, remember
 from bnfold.modelfile.source import Origin, Region, Source, changed
+from bnfold.modelfile.sparse import SparseTensor, all_protos, take_sparse
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
 from bnfold.modelfile.wire import Blocks, Span, Unscannable, exchange
 
@@ -100,14 +102,33 @@ def _parse(content: bytes, file: Path) -> ir.Model:
         raise ModelFileError(f"{file}: is not an ONNX model, or is truncated") from None
     if not (proto.ir_version and proto.HasField("graph") and proto.opset_import):
         raise ModelFileError(f"{file}: is not an ONNX model, or is truncated: no graph or no opset in it")
-    if proto.training_info or proto.graph.sparse_initializer:
-        what = "training information" if proto.training_info else "sparse initializers"
-        raise ModelFileError(f"{file}: carries {what}, which bnfold would lose")
     try:
+        sparse = _take_sparse(proto)
+        kept = cut_out(proto)
         model: ir.Model = ir.from_proto(proto)
+        remember(model, *kept)
     except Exception as error:  # whatever a malformed model makes onnx-ir raise
         raise ModelFileError(f"{file}: is a malformed ONNX model: {error}".splitlines()[0]) from error
+    if sparse:
+        _put_sparse(model, sparse)
     return model
+
+
+def _take_sparse(proto: onnx.ModelProto) -> dict[bytes, SparseTensor]:
+    """Put markers in the places of sparse initializers."""
+    prefix = os.urandom(16)
+    found: dict[bytes, SparseTensor] = {}
+    for graph in list(all_protos(proto)):
+        for header, sparse in take_sparse(graph):
+            header.raw_data = prefix + len(found).to_bytes(8)
+            found[header.raw_data] = SparseTensor(sparse)
+    return found
+
+
+def _put_sparse(model: ir.Model, sparse: dict[bytes, SparseTensor]) -> None:
+    for place in [place for graph in all_graphs(model) for place in places(graph)]:
+        if isinstance(place.tensor, ir.serde.TensorProtoTensor) and place.tensor.raw.raw_data in sparse:
+            put(place, sparse[place.tensor.raw.raw_data])
 
 
 def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
@@ -135,7 +156,9 @@ def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
         for place, tensor, offset, length in tensors:
             if offset + length > source.size:
                 raise changed(data)
-            put(place, ExternalTensor(tensor, Region(source, offset, length)))
+            connected = ExternalTensor(tensor, Region(source, offset, length))
+            connected.meta.update(tensor.meta)
+            put(place, connected)
     return used
 
 

@@ -18,8 +18,10 @@ import onnx_ir as ir
 
 from bnfold.errors import ExecutionError, ModelFileError
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
+from bnfold.modelfile.keeping import kept_of, put_back
 from bnfold.modelfile.opening import THRESHOLD, check_unchanged
 from bnfold.modelfile.output import Output
+from bnfold.modelfile.sparse import SparseTensor, all_protos
 from bnfold.modelfile.staging import staged
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
 from bnfold.modelfile.wire import Span, exchange
@@ -173,9 +175,15 @@ def _serialised(model: ir.Model, location: str | None) -> _Content:
     stand_ins = _StandIns(location)
     with stand_ins.standing_in(model):
         try:
-            text = ir.to_proto(model).SerializeToString(deterministic=True)
-        except ValueError as error:
-            raise ModelFileError(f"the model is too large for one file: {error}") from error
+            proto = ir.to_proto(model)
+        except Exception as error:  # of onnx-ir, for what it cannot write
+            raise ModelFileError(f"onnx-ir cannot write the model: {error}".splitlines()[0]) from error
+    stand_ins.put_back_sparse(proto)
+    put_back(model, proto)
+    try:
+        text = proto.SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise ModelFileError(f"the model is too large for one file: {error}") from error
     pieces = stand_ins.filled_in(text)
     sizes = (piece.nbytes if isinstance(piece, _Large) else len(piece) for piece in pieces)
     return _Content(pieces, location, stand_ins.external, sum(sizes))
@@ -194,6 +202,7 @@ class _StandIns:
         self._location = location
         self._prefix = os.urandom(16)  # nothing in the model is the same by chance
         self._inline: dict[bytes, _Large] = {}
+        self._sparse: dict[bytes, SparseTensor] = {}
         self._offsets: dict[Hashable, int] = {}
         self._end = 0
 
@@ -211,6 +220,20 @@ class _StandIns:
         finally:
             for step in reversed(undo):
                 step()
+
+    def put_back_sparse(self, proto: onnx.ModelProto) -> None:
+        """Make sparse initializers of those that stand in for them."""
+        for graph in all_protos(proto) if self._sparse else ():
+            left = []
+            for tensor in graph.initializer:
+                if tensor.raw_data in self._sparse:
+                    graph.sparse_initializer.append(self._sparse[tensor.raw_data].proto)
+                    graph.sparse_initializer[-1].values.name = tensor.name
+                else:
+                    left.append(tensor)
+            if len(left) < len(graph.initializer):
+                del graph.initializer[:]
+                graph.initializer.extend(left)
 
     def filled_in(self, text: bytes) -> list[bytes | _Large]:
         """The serialised model with the tensors in place of their markers."""
@@ -236,10 +259,14 @@ class _StandIns:
     def _for(self, place: Place) -> ir.TensorProtocol | None:
         """What stands in for a tensor; None where it can stay, since protobuf may see its numbers."""
         tensor = place.tensor
+        if isinstance(tensor, SparseTensor):
+            marker = self._prefix[::-1] + len(self._sparse).to_bytes(8)
+            self._sparse[marker] = tensor
+            return _stand_in(tensor, raw_data=marker)
         nbytes = nbytes_of(tensor)
         is_external = isinstance(tensor, ir.ExternalTensor)
         if nbytes is None or isinstance(tensor, ir.StringTensor):
-            return None
+            return _as_it_was(tensor) if kept_of(tensor) is not None else None
         if nbytes < THRESHOLD:
             return _stand_in(tensor, raw_data=tensor.tobytes()) if is_external else _with_metadata_once(tensor)
         if self._location is not None and (is_external or isinstance(place.holder, ir.Value)):
@@ -290,8 +317,19 @@ def _header(tensor: ir.TensorProtocol) -> onnx.TensorProto:
             header.name = tensor.name
         if tensor.doc_string:
             header.doc_string = tensor.doc_string
+        if (kept := kept_of(tensor)) is not None:
+            kept.merge_into(header)
     _write_metadata(tensor, header)
     return header
+
+
+def _as_it_was(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """A tensor of strings, of which onnx-ir drops something."""
+    header = _header(tensor)
+    header.string_data.extend(tensor.string_data() if isinstance(tensor, ir.StringTensor) else ())
+    made = ir.serde.TensorProtoTensor(header)
+    made.metadata_props.clear()
+    return made
 
 
 def _write_metadata(tensor: ir.TensorProtocol, header: onnx.TensorProto) -> None:
