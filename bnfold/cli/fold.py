@@ -23,9 +23,10 @@ from bnfold.reporting import Format, Report
 from bnfold.reporting.document import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bnfold.folding import FoldResult
+    from bnfold.modelfile import Saved
     from bnfold.verifying import Comparison
 
 __all__ = ["fold"]
@@ -33,11 +34,12 @@ __all__ = ["fold"]
 
 def fold(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", readable=False, help="The .onnx file; it is never changed.")
+        Path, typer.Argument(metavar="MODEL", readable=False, help="The .onnx file; it changes with --in-place only.")
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write. Default: MODEL.folded.onnx beside it.")
     ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODEL, and its external data.")] = False,
     keep: KeepOption = None,
     merge_branches: MergeOption = None,
     repairs: RepairsOption = False,
@@ -52,8 +54,11 @@ def fold(
     """
     from bnfold import folding
 
-    target = output or _beside(model)
-    _refuse_overwriting(model, target)
+    if in_place and output is not None:
+        raise BnfoldError("--in-place and --output: give one of them")
+    target = model if in_place else output or _beside(model)
+    if not in_place:
+        _refuse_overwriting(model, target)
     files = parse_reports(report, protected=(model, target, target.with_name(f"{target.name}.data")))
     if verify:
         _require_runtime()
@@ -62,9 +67,13 @@ def fold(
     from bnfold.reporting.fold import document
 
     def report_on(comparison: Comparison | None) -> Report:
-        return Report("fold", result, document(result, f"{model} → {target}", _verdict(comparison)))
+        title = f"{model}, in place" if in_place else f"{model} → {target}"
+        return Report("fold", result, document(result, title, _verdict(comparison)))
 
-    show(_save(result, model, target, verify=verify, report_on=report_on, files=files), format)
+    saved, account = _save(result, model, target, in_place=in_place, verify=verify, report_on=report_on, files=files)
+    show(account, format)
+    for line in _remarks(saved):
+        typer.echo(line, err=True)
     if strict and any(entry.is_batch_norm for entry in result.kept):
         raise typer.Exit(1)
 
@@ -77,7 +86,7 @@ def _beside(model: Path) -> Path:
 
 def _refuse_overwriting(model: Path, target: Path) -> None:
     if target.exists() and model.exists() and target.samefile(model):
-        raise BnfoldError(f"{target}: the output would overwrite the input; choose another -o")
+        raise BnfoldError(f"{target}: the output would overwrite the input; choose another -o, or --in-place")
 
 
 def _require_runtime() -> None:
@@ -95,26 +104,35 @@ def _save(
     model: Path,
     target: Path,
     *,
+    in_place: bool,
     verify: bool,
     report_on: Callable[[Comparison | None], Report],
     files: tuple[tuple[Format, Path], ...],
-) -> Report:
+) -> tuple[Saved, Report]:
     """Verify and report before the file is put in place: a result that fails, or cannot be told of, is never there."""
     reports: list[Report] = []
 
     def accept(temporary: Path) -> None:
-        reports.append(report_on(_checked(model, temporary, target) if verify else None))
+        reports.append(report_on(_checked(result, model, temporary, target) if verify else None))
         write_files(reports[0], files)
 
-    result.save(target, accept=accept)
-    return reports[0]
+    return result.save(target, accept=accept, in_place=in_place), reports[0]
 
 
-def _checked(model: Path, temporary: Path, target: Path) -> Comparison:
-    from bnfold import verifying
+def _remarks(saved: Saved) -> Iterator[str]:
+    """What is not as the user may expect."""
+    if saved.reason:
+        yield f"{saved.path}: its weights are in {saved.external}, since {saved.reason}"
+    if saved.unread:
+        yield f"{saved.path}: its weights are in {saved.external} now, no more in {', '.join(map(str, saved.unread))}"
+
+
+def _checked(result: FoldResult, model: Path, temporary: Path, target: Path) -> Comparison:
+    from bnfold import modelfile, verifying
 
     try:
         comparison = verifying.verify(model, temporary)
+        modelfile.check_unchanged(result.model)  # it was read a second time to be compared
     except ExecutionError as error:
         raise type(error)(f"{error}; --no-verify writes the result unchecked") from error
     if not comparison:

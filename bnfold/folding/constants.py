@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of
 from bnfold.folding.nodes import find_input, integer
+from bnfold.modelfile import is_trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -174,9 +175,9 @@ class Constants:
 
 
 def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:
-    """The tensor of an initializer or of a Constant node, without touching it."""
+    """The tensor of an initializer or of a Constant node, without touching it; not of one that is to be trained."""
     if value.is_initializer():
-        return value.const_value
+        return None if is_trained(value) else value.const_value
     node = value.producer()
     if node is None or node.op_type != "Constant" or node.domain != "":
         return None

@@ -15,7 +15,7 @@ from bnfold.folding.evaluation import stated
 from bnfold.folding.nodes import bodies_of, find_input, first_stacked_output, label, required_input
 from bnfold.folding.shapes import Shapes
 from bnfold.folding.specialising import Specialisation
-from bnfold.modelfile import all_graphs, with_bodies
+from bnfold.modelfile import all_graphs, is_trained, with_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -101,6 +101,8 @@ class Facts:
         """What a value is that is not a floating-point constant."""
         if self.constants.array(value) is not None:
             return "not a floating-point tensor"
+        if is_trained(value):
+            return "a parameter that the model's training information names"
         if value.is_initializer():
             return "a graph input, which the caller may replace"
         return self._which_input(value) if value.is_graph_input() else "computed at run time"

@@ -154,14 +154,22 @@ class FoldResult:
     is_external: bool = field(default=False, repr=False, metadata={"json": False})
     sources: frozenset[Path] = field(default=frozenset(), repr=False, metadata={"json": False})
 
-    def save(self, path: str | os.PathLike[str], *, accept: Callable[[Path], None] | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, accept: Callable[[Path], None] | None = None, in_place: bool = False
+    ) -> modelfile.Saved:
         """Write the new model, all or nothing.
 
         Args:
             path: Where.
             accept: Looks at the complete file before it is put in place, and raises to refuse it.
+            in_place: Let it replace what the given model was read from.
+
+        Returns:
+            Which files were written: one more, with external data, where the model is too large for one.
 
         Raises:
-            ModelFileError: It cannot be written there.
+            ModelFileError: It cannot be written there, or a file that the model was read from has changed.
         """
-        modelfile.save(self.model, path, sources=self.sources, external=self.is_external, accept=accept)
+        return modelfile.save(
+            self.model, path, sources=self.sources, external=self.is_external, accept=accept, in_place=in_place
+        )

@@ -26,7 +26,7 @@ class Opened:
 
 
 def opened(source: str | os.PathLike[str] | ir.Model, temporary: Path) -> Opened:
-    """The model of ``source``; one that is in memory only is saved to ``temporary``.
+    """The model of ``source``; one that is in memory only, or that onnxruntime cannot open, is saved to ``temporary``.
 
     Raises:
         ModelFileError: It cannot be read.
@@ -34,4 +34,17 @@ def opened(source: str | os.PathLike[str] | ir.Model, temporary: Path) -> Opened
     if isinstance(source, ir.Model):
         modelfile.save(source, temporary)
         return Opened(source, os.fspath(temporary), f"{source.graph.name or temporary.stem} (in memory)")
-    return Opened(modelfile.load(source), os.fspath(source), os.fspath(source))
+    model, name = modelfile.load(source), os.fspath(source)
+    if _is_utf8(name):
+        return Opened(model, name, name)
+    modelfile.save(model, temporary)
+    return Opened(model, os.fspath(temporary), name)
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether onnxruntime takes the name of a file."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -407,9 +407,17 @@ def test_what_nohup_ignores_stays_ignored(model) -> None:
         "import os, signal, bnfold, bnfold.cli\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "save = bnfold.FoldResult.save\n"
-        "bnfold.FoldResult.save = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), save(*a, **k))\n"
+        "bnfold.FoldResult.save = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), save(*a, **k))[1]\n"
         "bnfold.cli.main()"
     )
     arguments = [sys.executable, "-c", program, "fold", model, "--no-verify"]
     assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0
     assert listing(model.parent) == ["model.folded.onnx", "model.onnx"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_folds_a_file_whose_name_is_not_utf8(model, command) -> None:
+    strange = model.rename(model.with_name("m\udcff.onnx"))
+    code, _, err = command("fold", strange)
+    assert code == 0, err
+    assert listing(model.parent) == ["m\udcff.folded.onnx", "m\udcff.onnx"]

@@ -208,7 +208,7 @@ MALFORMED = {
     "short_raw_data": (lambda graph: setattr(graph.initializer[0], "raw_data", b"1234"), "is truncated"),
     "no_data": (lambda graph: graph.initializer[0].ClearField("raw_data"), "is truncated"),
     "no_dtype": (lambda graph: setattr(graph.initializer[0], "data_type", 0), "is truncated|malformed"),
-    "sparse": (lambda graph: graph.sparse_initializer.add(), "sparse initializers, which bnfold would lose"),
+    "sparse": (lambda graph: graph.sparse_initializer.add(), "is a malformed ONNX model"),
 }
 
 
