@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bnfold.folding.reexpression import Reexpression
+    from bnfold.folding.scaling import Scaled
 
 __all__ = ["Answer", "Blocked", "Choice", "Padding", "Rewrite"]
 
@@ -54,7 +55,7 @@ class Rewrite:
     """
 
     node: ir.Node
-    constants: Mapping[int, NDArray[np.float64]]
+    constants: Mapping[int, NDArray[np.float64] | Scaled]
     dtype_slot: int = 1
     op_type: str | None = None
     attributes: Mapping[str, ir.Attr] = field(default_factory=dict)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from bnfold.folding.evaluation import evaluate, is_move, moved, operands_of
 from bnfold.folding.nodes import find_input, integer
+from bnfold.folding.rounding import FLOATS
+from bnfold.folding.scaling import Scaled
 from bnfold.modelfile import is_trained
 
 if TYPE_CHECKING:
@@ -24,16 +25,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.inference import Found
 
-__all__ = ["FLOATS", "Constants", "constant_tensor", "round_once", "spread"]
-
-FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
-
-# float16 is left out: see round_once. bfloat16 has the exponents of float32.
-_SMALLEST_NORMAL = {
-    ir.DataType.FLOAT: 2.0**-126,
-    ir.DataType.BFLOAT16: 2.0**-126,
-    ir.DataType.DOUBLE: 2.0**-1022,
-}
+__all__ = ["Constants", "constant_tensor", "spread"]
 
 
 class Constants:
@@ -59,7 +51,7 @@ class Constants:
         self._are_inputs_constant = ir_version < 4
         self._opset = opset
         self._arguments = arguments
-        self._exact: dict[ir.Value, NDArray[np.float64]] = {}
+        self._exact: dict[ir.Value, NDArray[np.float64] | Scaled] = {}
         self._evaluated: dict[ir.Value, np.ndarray | None] = {}
         self._known = known
 
@@ -102,10 +94,36 @@ class Constants:
 
     def weight(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """The value of a constant in float64, exact if it was rewritten before; None at run time or if no float."""
+        if value is not None and value in self._exact:
+            return self._exactly(value) if self._is_float(value) else None
         array = self.array(value)
         if array is None or ir.DataType.from_numpy(array.dtype) not in FLOATS:
             return None
-        return self._in_float64(value, array)
+        return array.astype(np.float64)
+
+    def scaled(self, value: ir.Value) -> Scaled | None:
+        """The same, to be multiplied by factors, without a look at its numbers if it is stored as a tensor."""
+        exact = self._exact.get(value)
+        if exact is not None:
+            return (exact if isinstance(exact, Scaled) else Scaled(exact)) if self._is_float(value) else None
+        if (tensor := self.tensor(value)) is not None:
+            return Scaled(tensor) if tensor.dtype in FLOATS else None
+        weight = self.weight(value)
+        return Scaled(weight) if weight is not None else None
+
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
+        """The type of a constant, or None when it is known only at run time."""
+        if (tensor := self.tensor(value)) is not None:
+            return tensor.dtype
+        array = self.array(value)
+        return ir.DataType.from_numpy(array.dtype) if array is not None else None
+
+    def _is_float(self, value: ir.Value) -> bool:
+        return self.dtype(value) in FLOATS
+
+    def _exactly(self, value: ir.Value) -> NDArray[np.float64]:
+        exact = self._exact[value]
+        return exact.numbers() if isinstance(exact, Scaled) else exact
 
     def stored(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """The value of a floating-point constant as it is stored, in float64, or None."""
@@ -141,9 +159,11 @@ class Constants:
         return found
 
     def _stored_numbers(self, value: ir.Value | None) -> NDArray[np.float64] | None:
+        if value is not None and value in self._exact:
+            return self._exactly(value)
         array = self.array(value)
         if array is not None:
-            return self._in_float64(value, array)
+            return array.astype(np.float64)
         return self._dequantised(value.producer()) if value is not None else None
 
     def _dequantised(self, node: ir.Node | None) -> NDArray[np.float64] | None:
@@ -161,11 +181,9 @@ class Constants:
         return (codes - offset) * spread(scale, codes.shape, axis, block)
 
     def _in_float64(self, value: ir.Value | None, array: np.ndarray) -> NDArray[np.float64]:
-        if value is not None and value in self._exact:
-            return self._exact[value]
-        return array.astype(np.float64)
+        return self._exactly(value) if value is not None and value in self._exact else array.astype(np.float64)
 
-    def set_exact(self, value: ir.Value, array: NDArray[np.float64]) -> None:
+    def set_exact(self, value: ir.Value, array: NDArray[np.float64] | Scaled) -> None:
         """Remember what ``value`` stands for, before rounding."""
         self._exact[value] = array
 
@@ -207,44 +225,3 @@ def spread(parameter: NDArray[np.float64], shape: tuple[int, ...], axis: int, bl
     if block_size:
         return np.repeat(parameter, block_size, axis).take(range(shape[axis]), axis)
     return parameter.reshape([-1 if index == axis % len(shape) else 1 for index in range(len(shape))])
-
-
-def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarray, int]:
-    """The nearest values of ``dtype``, ties to even, and how many subnormal ones were flushed to zero.
-
-    Subnormal float32 weights run hundreds of times slower on CPUs; float16 ones do not (they are widened before use)
-    and are kept, since float16 has no precision to spare.
-
-    Args:
-        array: Any shape.
-        dtype: One of ``FLOATS``, or a type of integers, whose range the numbers do not leave.
-    """
-    rounded: np.ndarray
-    if dtype.is_integer():
-        return np.rint(array).astype(dtype.numpy()), 0
-    if dtype is ir.DataType.BFLOAT16:
-        rounded = _to_bfloat16(array)
-    else:
-        with np.errstate(over="ignore", under="ignore"):
-            rounded = array.astype(dtype.numpy())
-    smallest = rounded.dtype.type(_SMALLEST_NORMAL.get(dtype, 0.0))
-    with np.errstate(invalid="ignore"):  # bfloat16 warns of a NaN
-        subnormal = (rounded != 0) & (np.abs(rounded) < smallest)
-    count = int(np.count_nonzero(subnormal))
-    return np.where(subnormal, np.zeros_like(rounded), rounded) if count else rounded, count
-
-
-def _to_bfloat16(array: NDArray[np.float64]) -> np.ndarray:
-    """Round to nearest even at once; ``astype`` goes through float32, which would be a second rounding.
-
-    Rounding to float32 *to odd* first keeps what decides a tie: 24 bits are more than 8 + 2 (Boldo and Melquiond,
-    "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
-    """
-    with np.errstate(over="ignore", under="ignore"):
-        nearest = array.astype(np.float32)
-    away = np.abs(nearest.astype(np.float64)) > np.abs(array)
-    truncated = np.where(away, np.nextafter(nearest, np.float32(0)), nearest)
-    inexact = np.isfinite(array) & (truncated.astype(np.float64) != array)
-    bits = np.ascontiguousarray(truncated).view(np.uint32) | inexact.astype(np.uint32)
-    result: np.ndarray = bits.view(np.float32).astype(ml_dtypes.bfloat16)
-    return result

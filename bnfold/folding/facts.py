@@ -6,8 +6,6 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from bnfold.errors import BnfoldError
 from bnfold.folding.answers import Blocked
 from bnfold.folding.constants import Constants
@@ -19,6 +17,8 @@ from bnfold.modelfile import all_graphs, is_trained, with_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+    import onnx_ir as ir
 
     from bnfold.folding.inference import Found
 
@@ -87,11 +87,9 @@ class Facts:
 
     def stored_dtype(self, node: ir.Node, slot: int, otherwise: int) -> ir.DataType:
         """The dtype in which a constant of a node is stored: that of what stands there, or else of another slot."""
-        array = self.constants.array(find_input(node, slot))
-        if array is None:
-            array = self.constants.array(find_input(node, otherwise))
-        if array is not None:
-            return ir.DataType.from_numpy(array.dtype)
+        for place in (slot, otherwise):
+            if (dtype := self.constants.dtype(find_input(node, place))) is not None:
+                return dtype
         dtype = self.shapes.dtype(required_input(node, otherwise))
         if dtype is None:
             raise ValueError(f"{node.op_type} '{self.label(node)}' has no constant there")
@@ -99,7 +97,7 @@ class Facts:
 
     def why_not_constant(self, value: ir.Value) -> str:
         """What a value is that is not a floating-point constant."""
-        if self.constants.array(value) is not None:
+        if self.constants.dtype(value) is not None:
             return "not a floating-point tensor"
         if is_trained(value):
             return "a parameter that the model's training information names"

@@ -17,12 +17,13 @@ import onnx_ir as ir
 from bnfold.affine import Affine
 from bnfold.errors import ModelError
 from bnfold.folding.answers import Answer, Blocked, Choice
-from bnfold.folding.constants import round_once
 from bnfold.folding.evaluation import reads_shape_only
 from bnfold.folding.nodes import find_input
 from bnfold.folding.ops import find_rule
 from bnfold.folding.reexpression import Reexpression
 from bnfold.folding.result import Attempt
+from bnfold.folding.rounding import round_once
+from bnfold.folding.scaling import Scaled
 from bnfold.folding.sites import read_affine, read_spread
 from bnfold.folding.view import Footprint, View
 
@@ -423,14 +424,16 @@ class _Search:
 def leaves_range(rewrite: Rewrite, facts: Facts) -> ir.DataType | None:
     """The dtype in which a finite weight would become infinite when it is rounded (float16 ends at 65504), or None."""
     node = rewrite.node
-    arrays = dict(rewrite.constants)
+    arrays: dict[int, NDArray[np.float64] | Scaled] = dict(rewrite.constants)
     if rewrite.bias_behind is not None:
         arrays[len(node.inputs)] = rewrite.bias_behind
     if rewrite.padding is not None:
         arrays[len(node.inputs) + 1] = np.array(rewrite.padding.value)
     for slot, array in arrays.items():
         dtype = facts.stored_dtype(node, slot, rewrite.dtype_slot)
-        rounded, _ = round_once(array, dtype)
+        if isinstance(array, Scaled) and array.fits(dtype):
+            continue
+        rounded, _ = array.rounded(dtype) if isinstance(array, Scaled) else round_once(array, dtype)
         if not np.isfinite(rounded).all():
             old = facts.constants.weight(find_input(node, slot))
             if old is None or np.isfinite(old).all():

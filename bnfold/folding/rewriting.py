@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.folding.constants import constant_tensor, round_once
+from bnfold.folding.constants import constant_tensor
 from bnfold.folding.evaluation import is_evaluable, reads_shape_only
 from bnfold.folding.nodes import find_input, graph_of, label, required_input
 from bnfold.folding.result import Absorption, Folded
+from bnfold.folding.rounding import round_once
+from bnfold.folding.scaling import Scaled
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
@@ -99,11 +101,14 @@ class Rewriter:
             changed.append(self._add_behind(node, rewrite.bias_behind, rewrite.dtype_slot))
         return Absorption(self._facts.label(node), node.op_type, tuple(changed)) if changed else None
 
-    def _is_same(self, node: ir.Node, slot: int, array: NDArray[np.float64]) -> bool:
+    def _is_same(self, node: ir.Node, slot: int, array: NDArray[np.float64] | Scaled) -> bool:
+        if isinstance(array, Scaled):
+            known = self._facts.constants.scaled(required_input(node, slot))
+            return known is not None and known.is_same(array)
         old = self._facts.constants.weight(find_input(node, slot))
         return old is not None and old.shape == array.shape and bool((old == array).all())
 
-    def _set_constant(self, node: ir.Node, slot: int, array: NDArray[np.float64], dtype: ir.DataType) -> str:
+    def _set_constant(self, node: ir.Node, slot: int, array: NDArray[np.float64] | Scaled, dtype: ir.DataType) -> str:
         """Put a constant into a slot: in place where nothing else reads it, and as a new one otherwise."""
         value = find_input(node, slot)
         fresh = self._find_copy(node, value, array, dtype)
@@ -122,15 +127,21 @@ class Rewriter:
         return fresh.name or ""
 
     def _find_copy(
-        self, node: ir.Node, value: ir.Value | None, array: NDArray[np.float64], dtype: ir.DataType
+        self, node: ir.Node, value: ir.Value | None, array: NDArray[np.float64] | Scaled, dtype: ir.DataType
     ) -> ir.Value | None:
         """What another reader of a shared weight has made of it, if that is the same: siblings go on sharing it."""
         for copy in self._copies.get(value, ()) if value is not None else ():
-            known = self._facts.constants.weight(copy)
             lives = copy.is_initializer() and copy.graph is graph_of(node) and copy.dtype is dtype
-            if lives and known is not None and np.array_equal(known, array):
+            if lives and self._is_known_as(copy, array):
                 return copy
         return None
+
+    def _is_known_as(self, value: ir.Value, array: NDArray[np.float64] | Scaled) -> bool:
+        if isinstance(array, Scaled):
+            known = self._facts.constants.scaled(value)
+            return known is not None and known.is_same(array)
+        weight = self._facts.constants.weight(value)
+        return weight is not None and np.array_equal(weight, array)
 
     def _is_private(self, value: ir.Value, shape: tuple[int, ...]) -> bool:
         """Whether nobody but one reader sees a rewrite of this constant; readers of the shape alone see none."""
@@ -160,9 +171,13 @@ class Rewriter:
             graph.inputs.append(value)
         return value
 
-    def _store(self, value: ir.Value, array: NDArray[np.float64], dtype: ir.DataType) -> None:
+    def _store(self, value: ir.Value, array: NDArray[np.float64] | Scaled, dtype: ir.DataType) -> None:
         """Round once, from float64; what was stored before is forgotten, what it stood for is not."""
         self._facts.constants.set_exact(value, array)
+        if isinstance(array, Scaled):
+            self._flushed[value] = array.count_flushed(dtype)
+            self._put(value, array.tensor(dtype, value.name))
+            return
         rounded, self._flushed[value] = round_once(array, dtype)
         self._put(value, ir.Tensor(np.asarray(rounded, order="C"), dtype=dtype, name=value.name))
 

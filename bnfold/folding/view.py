@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.facts import Facts
     from bnfold.folding.reexpression import Reexpression
+    from bnfold.folding.scaling import Scaled
     from bnfold.folding.shapes import Shape
 
 __all__ = ["Footprint", "View", "channels"]
@@ -136,6 +137,17 @@ class View:
     def find_weight(self, value: ir.Value | None) -> NDArray[np.float64] | None:
         """A constant in float64, or None."""
         return self._facts.constants.weight(value)
+
+    def scaled(self, value: ir.Value, *factors: NDArray[np.float64]) -> Scaled:
+        """A constant times factors that broadcast against it, computed when it is needed.
+
+        Raises:
+            ValueError: It is no constant; ask before.
+        """
+        scaled = self._facts.constants.scaled(value)
+        if scaled is None:
+            raise ValueError(f"'{value.name}' is no floating-point constant")
+        return scaled.times(*factors)
 
     def weight_shape(self, value: ir.Value | None) -> tuple[int, ...] | None:
         """The shape of a floating-point constant, or None."""

@@ -22,12 +22,14 @@ from bnfold.modelfile.keeping import is_trained
 from bnfold.modelfile.opening import check_unchanged, load
 from bnfold.modelfile.saving import Saved, find_external_files, save
 from bnfold.modelfile.staging import staged
+from bnfold.modelfile.tensors import is_in_file
 
 __all__ = [
     "Saved",
     "all_graphs",
     "check_unchanged",
     "find_external_files",
+    "is_in_file",
     "is_trained",
     "load",
     "save",

@@ -15,7 +15,7 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from bnfold.modelfile.source import Region
 
-__all__ = ["ExternalTensor", "FileTensor", "nbytes_of"]
+__all__ = ["ExternalTensor", "FileTensor", "is_in_file", "nbytes_of"]
 
 
 class FileTensor(ir.serde.TensorProtoTensor):
@@ -89,6 +89,11 @@ class ExternalTensor(ir.ExternalTensor):
     def tofile(self, file: Any) -> None:
         """Write the bytes to a file."""
         file.write(self.tobytes())
+
+
+def is_in_file(tensor: ir.TensorProtocol) -> bool:
+    """Whether the numbers of a tensor are read from a file, which must not change, each time they are asked for."""
+    return isinstance(tensor, FileTensor | ExternalTensor)
 
 
 def nbytes_of(tensor: ir.TensorProtocol) -> int | None:

@@ -325,7 +325,7 @@ def test_float32_parameters_of_a_float16_tensor_give_float16_weights() -> None:
 
 
 def test_bfloat16_is_rounded_once() -> None:
-    from bnfold.folding.constants import round_once
+    from bnfold.folding.rounding import round_once
 
     above_the_tie = np.array([1 + 2**-8 + 2**-40, -(1 + 2**-8 + 2**-40), 1 + 2**-8, 1 + 3 * 2**-8, 3e38, 1e-40, 0.0])
     rounded, flushed = round_once(above_the_tie, ir.DataType.BFLOAT16)

@@ -82,9 +82,9 @@ def test_before_opset_7_an_attribute_says_along_which_axis() -> None:
 
 NO_SITES = {
     "a_rank_that_is_not_known": "u = other.op (h) m = Mul (u, c) y = Tanh (m)",
-    "one_operand": "m = Add (h) y = Tanh (m)",
+    "one_operand": "k = Mul (h, e) m = Add (k) y = Tanh (m)",
     "three_operands": "m = Mul (h, c, d) y = Tanh (m)",
-    "an_operand_that_is_absent": 'm = Mul (h, "") y = Tanh (m)',
+    "an_operand_that_is_absent": 'k = Mul (h, e) m = Mul (k, "") y = Tanh (m)',
 }
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from bnfold.folding.answers import Blocked
-from bnfold.folding.constants import FLOATS
 from bnfold.folding.nodes import integer, required_input, text
 from bnfold.folding.ops.carrying import carry_through
+from bnfold.folding.rounding import FLOATS
 
 if TYPE_CHECKING:
     from bnfold.folding.answers import Answer

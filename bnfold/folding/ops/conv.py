@@ -79,8 +79,7 @@ class ConvRule:
             added = np.einsum("goik,gi->go", weight.numbers(view), shift).reshape(-1)  # condition 1
         bias = find_input(node, 2)
         out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias)
-        factors = out_scale.reshape(weight.group, -1, 1) * in_scale.reshape(weight.group, 1, -1)
-        change = weight.times(factors, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
+        change = weight.times(out_scale, in_scale, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
         image = repair.image
         if image is not None:
             image = (image * out_scale.reshape(-1, *[1] * (image.ndim - 1)))[None]

@@ -76,8 +76,7 @@ class ConvTransposeRule:
             added = _sum_of_taps(weight.numbers(view), in_shift.reshape(weight.group, -1))  # conditions 1 and 4
         bias = find_input(node, 2)
         out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias)
-        factors = out_scale.reshape(weight.group, -1, 1) * in_scale.reshape(weight.group, 1, -1)
-        change = weight.times(factors, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
+        change = weight.times(out_scale, in_scale, view) | changed_bias(node, view, bias, added, out_scale, out_shift)
         return agree(node, view, change | carried, (data, output))
 
 

@@ -72,6 +72,5 @@ class DeformConvRule:
         added = np.zeros(weight.outputs)
         bias = find_input(node, _BIAS)
         out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias)
-        factors = out_scale.reshape(weight.group, -1, 1) * in_scale.reshape(weight.group, 1, -1)
         change = changed_bias(node, view, bias, added, out_scale, out_shift, slot=_BIAS)
-        return agree(node, view, weight.times(factors, view) | change | carried, (data, output))
+        return agree(node, view, weight.times(out_scale, in_scale, view) | change | carried, (data, output))

@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from bnfold.folding.answers import Answer, Blocked, Rewrite
-from bnfold.folding.constants import round_once, spread
+from bnfold.folding.constants import spread
 from bnfold.folding.nodes import find_input, integer, required_input
+from bnfold.folding.rounding import round_once
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -79,8 +79,7 @@ class GemmRule:
         bias = find_input(node, 2) if beta else None
         out_scale, out_shift, carried = find_output(weight, output, in_scale, added, view, bias=bias, beta=beta)
         term, attributes = _changed_term(node, view, added, out_scale, out_shift)
-        factors = out_scale[None, :, None] * in_scale
-        return agree(node, view, weight.times(factors, view) | term | carried, (data, output), attributes)
+        return agree(node, view, weight.times(out_scale, in_scale, view) | term | carried, (data, output), attributes)
 
 
 def _changed_term(

@@ -102,28 +102,31 @@ class MatMulRule:
         found = _find_weight(node, view)
         if found is None:
             return answer_product(node, view)
-        slot, stored = found
+        slot, stored = found  # its shape
         operand, data, output = required_input(node, slot), required_input(node, 1 - slot), node.outputs[0]
-        constant = view.find_weight(operand)
-        if constant is None and view.settled(operand) is not None and view.settled(output) is None:
+        is_constant = view.weight_shape(operand) is not None
+        if not is_constant and view.settled(operand) is not None and view.settled(output) is None:
             return answer_product(node, view)  # a quantised weight that the rest of the plan changes
         on_left = slot == 0
         rank = view.rank(data)
-        if stored.ndim < 2 or rank < stored.ndim:  # condition 1
-            raise Blocked(f"multiplies a tensor of {rank} axes with a constant of {stored.ndim}")
-        weight = _oriented(stored, on_left)  # […, K, N]
+        if len(stored) < 2 or rank < len(stored):  # condition 1
+            raise Blocked(f"multiplies a tensor of {rank} axes with a constant of {len(stored)}")
+        *leading, rows, columns = stored
+        inputs, outputs = (columns, rows) if on_left else (rows, columns)
         axis = -2 if on_left else -1
-        in_scale, in_shift = channels(view.read(data), axis, weight.shape[-2], "data")  # condition 2
-        # […, 1, N]; where there is no shift, no sum: 0 times an infinite weight is no 0.
-        added = in_shift[None, :] @ weight if in_shift.any() else np.zeros_like(weight[..., :1, :])
-        is_typed = constant is not None or view.dtype(operand) is not None
+        in_scale, in_shift = channels(view.read(data), axis, inputs, "data")  # condition 2
+        added = np.zeros((*leading, 1, outputs))
+        if in_shift.any():  # 0 times an infinite weight is no 0
+            added = in_shift[None, :] @ _oriented(_numbers(operand, view), on_left)
+        is_typed = is_constant or view.dtype(operand) is not None
         may_add = view.new_nodes_allowed and view.opset(node) >= BROADCASTS and is_typed
 
         def scaled(out_scale: NDArray[np.float64]) -> Change:
-            factors = _oriented(in_scale[:, None] * out_scale, on_left)
-            if constant is not None:
-                return Change({slot: lambda: constant * factors})
-            wanted = _of_rank(factors, stored.ndim)
+            factors = [_oriented(scale, on_left) for scale in (in_scale[:, None], out_scale[None, :])]
+            factors = [_of_rank(factor, len(stored)) for factor in factors]
+            if is_constant:
+                return Change({slot: lambda: view.scaled(operand, *factors)})
+            wanted = factors[0] * factors[1]
             return asked(operand, Reexpression.from_write(Affine(wanted, np.zeros_like(wanted))), view)
 
         def with_bias(out_scale: NDArray[np.float64], bias: NDArray[np.float64]) -> Answer:
@@ -133,7 +136,7 @@ class MatMulRule:
             if not may_add:  # condition 3
                 raise Blocked("has no bias that could take the shift in")
             # A quantised weight is what a runtime looks for beside a MatMul.
-            if not on_left and rank == 2 and constant is not None:
+            if not on_left and rank == 2 and is_constant:
                 term = Change({2: lambda: bias.reshape(-1)})
                 return agree(node, view, scaled(out_scale) | term, (data, output), op_type="Gemm")
             behind = without_leading_ones(_oriented(bias, on_left))
@@ -143,21 +146,31 @@ class MatMulRule:
         if added.any() and view.settled(output) is None:  # condition 3: who follows may have a bias
             shift = Affine(np.ones((1,) * rank), _of_rank(_oriented(added, on_left), rank))
             behind = Change(carry={output: Reexpression.from_read(shift)})
-            ones = np.ones(weight.shape[-1])
+            ones = np.ones(outputs)
             handed_on = agree(node, view, scaled(ones) | behind, (data, output))
             return Choice((handed_on, with_bias(ones, added))) if may_add else handed_on
-        out_scale, out_shift = channels(view.write(output), axis, weight.shape[-1], "output")  # condition 2
+        out_scale, out_shift = channels(view.write(output), axis, outputs, "output")  # condition 2
         return with_bias(out_scale, without_dust(out_scale * added, out_shift))
 
 
-def _find_weight(node: ir.Node, view: View) -> tuple[int, NDArray[np.float64]] | None:
-    """Which operand is a constant, or else quantised, and its numbers."""
-    for find in (view.find_weight, view.numbers):
-        for slot in (1, 0):
-            numbers = find(required_input(node, slot))
-            if numbers is not None:
-                return slot, numbers
+def _find_weight(node: ir.Node, view: View) -> tuple[int, tuple[int, ...]] | None:
+    """Which operand is a constant, or else quantised, and its shape."""
+    for slot in (1, 0):
+        shape = view.weight_shape(required_input(node, slot))
+        if shape is not None:
+            return slot, shape
+    for slot in (1, 0):
+        numbers = view.numbers(required_input(node, slot))
+        if numbers is not None:
+            return slot, numbers.shape
     return None
+
+
+def _numbers(operand: ir.Value, view: View) -> NDArray[np.float64]:
+    numbers = view.numbers(operand)
+    if numbers is None:
+        raise ValueError(f"'{operand.name}' is no weight")
+    return numbers
 
 
 def _oriented(array: NDArray[np.float64], on_left: bool) -> NDArray[np.float64]:

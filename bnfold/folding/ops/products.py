@@ -8,10 +8,10 @@ import numpy as np
 
 from bnfold.affine import DUST, Affine
 from bnfold.folding.answers import Answer, Blocked, Choice
-from bnfold.folding.constants import FLOATS
 from bnfold.folding.nodes import integer, integers, required_input
 from bnfold.folding.ops.identity import at_inference
 from bnfold.folding.reexpression import Reexpression
+from bnfold.folding.rounding import FLOATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

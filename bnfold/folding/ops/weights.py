@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from bnfold.folding.scaling import Scaled
     from bnfold.folding.view import View
 
 __all__ = ["Change", "Weight", "agree", "asked", "changed_bias", "find_output", "without_dust"]
@@ -37,7 +38,7 @@ class Change:
         carry: What is asked of the operands that are computed at run time.
     """
 
-    constants: Mapping[int, Callable[[], NDArray[np.float64]]] = field(default_factory=dict)
+    constants: Mapping[int, Callable[[], NDArray[np.float64] | Scaled]] = field(default_factory=dict)
     carry: Mapping[ir.Value, Reexpression] = field(default_factory=dict)
 
     def __or__(self, other: Change) -> Change:
@@ -68,12 +69,15 @@ class Weight:
 
         Raises:
             Blocked: It is computed at run time, and its channels are not known.
+            ValueError: Its channels cannot be divided into so many groups.
         """
         value = required_input(node, 1)
         constant = view.weight_shape(value)
         shape = constant if constant is not None else view.shape(value)
         if not all(isinstance(size, int) for size in shape[:2]):
             raise Blocked(f"has a weight '{value.name}' that is computed at run time, with channels that are not known")
+        if shape[0] % group:  # type: ignore[operator]  # a number
+            raise ValueError(f"{shape[0]} channels are not {group} groups")
         return cls(value, constant is not None, shape, group, inputs_first)  # type: ignore[arg-type]  # of the taps only the count
 
     @property
@@ -97,14 +101,24 @@ class Weight:
             raise Blocked(f"has a weight '{self.value.name}' that is known at run time only, behind a shift")
         return self._seen(numbers.reshape(*self.shape[:2], -1))
 
-    def times(self, factors: NDArray[np.float64], view: View) -> Change:
-        """The weight times ``factors`` of [group, outputs / group, inputs / group]."""
-        stored = factors.swapaxes(1, 2) if self.inputs_first else factors
-        stored = stored.reshape(*self.shape[:2], *[1] * (len(self.shape) - 2))
+    def times(self, out_scale: NDArray[np.float64], in_scale: NDArray[np.float64], view: View) -> Change:
+        """The weight times a factor for each channel of the output, and one for each channel of the input."""
+        first, second = (in_scale, out_scale) if self.inputs_first else (out_scale, in_scale)
+        factors = self._along_first(first), self._along_second(second)
         if self.is_constant:
-            return Change({1: lambda: view.weight(self.value, "a weight") * stored})
-        wanted = Reexpression.from_write(Affine(stored, np.zeros_like(stored)))
-        return asked(self.value, wanted, view)
+            return Change({1: lambda: view.scaled(self.value, *factors)})
+        product = factors[0] * factors[1]
+        return asked(self.value, Reexpression.from_write(Affine(product, np.zeros_like(product))), view)
+
+    def _along_first(self, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+        return scale.reshape(-1, *[1] * (len(self.shape) - 1))
+
+    def _along_second(self, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The second axis holds the channels of one group: where there are several, each row has factors of its own."""
+        rows = scale.reshape(self.group, -1)
+        if self.group > 1:
+            rows = np.repeat(rows, self.shape[0] // self.group, axis=0)
+        return rows.reshape(*rows.shape, *[1] * (len(self.shape) - 2))
 
     def demanded(self, view: View) -> NDArray[np.float64] | None:
         """By which factors, likewise, the rest of the plan multiplies the weight; None if it does not care.
