@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bnfold.folding.memory import Memory
@@ -73,8 +74,9 @@ class Loop:
 
     def _fold(self, *, new_nodes_allowed: bool, sparing_others: bool = False) -> bool:
         """Commit what has a plan; whether anything has."""
-        options = {"new_nodes_allowed": new_nodes_allowed, "sparing_others": sparing_others}
-        waiting = [site for site in self._waiting if not self._try(site, **options)]
+        spared = {node: site for site in self._waiting for node in site.nodes} if sparing_others else {}
+        allowed = new_nodes_allowed
+        waiting = [site for site in self._waiting if not self._try(site, new_nodes_allowed=allowed, spared=spared)]
         progress = len(waiting) < len(self._waiting)
         self._waiting = waiting
         return progress
@@ -128,7 +130,10 @@ class Loop:
                 self._blocked[site] = found
         return False
 
-    def _try(self, site: Site, *, new_nodes_allowed: bool, sparing_others: bool = False) -> bool:
+    def _try(
+        self, site: Site, *, new_nodes_allowed: bool, spared: Mapping[ir.Node, Site] = MappingProxyType({})
+    ) -> bool:
+        """Commit a plan if there is one, and if it changes no affine of another site that is to be spared."""
         changes = len(self.folded) + len(self.merged)
         plan: Plan | tuple[Attempt, ...] | None
         plan = self._memory.recall(site, new_nodes_allowed=new_nodes_allowed, changes=changes)
@@ -136,7 +141,7 @@ class Loop:
             footprint = Footprint()
             plan = find_plan(site, self._facts, new_nodes_allowed=new_nodes_allowed, footprint=footprint)
             if isinstance(plan, Plan):
-                if sparing_others and self._changes_others(plan):
+                if any(spared.get(rewrite.node, site) is not site for rewrite in plan.rewrites):
                     return False
                 self._memory.prepare(plan)
                 self.folded[site] = self._rewriter.commit(plan)
@@ -145,11 +150,6 @@ class Loop:
             self._memory.note(site, footprint, plan, new_nodes_allowed=new_nodes_allowed)
         self._blocked[site] = plan
         return False
-
-    def _changes_others(self, plan: Plan) -> bool:
-        """Whether another affine that waits takes something in, and stays."""
-        others = {node for site in self._waiting if site is not plan.site for node in site.nodes}
-        return any(rewrite.node in others for rewrite in plan.rewrites)
 
     def _merge(self) -> bool:
         """Merge branches of sums, each sum until nothing more can be; whether anything could."""
