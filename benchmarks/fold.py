@@ -94,7 +94,7 @@ onnx.save(onnxoptimizer.optimize(onnx.load(source), ["fuse_bn_into_conv"]), targ
 """,
     "onnxsim": """
 import onnx, onnxsim
-onnx.save(onnxsim.simplify(onnx.load(source))[0], target)
+onnx.save(onnxsim.simplify(source)[0], target)
 """,
 }
 TOOLS = ("cp", "bnfold", *_PEERS)
@@ -382,7 +382,11 @@ def _cell(row: Row, rows: Iterable[Row]) -> str:
     ratio = ratio_to("bnfold", row, rows)
     compared = "" if row.tool in ("cp", "bnfold") or math.isnan(ratio) else f", {ratio:.1f}×"
     left = f", {row.batch_norms_left} left" if row.tool != "cp" and row.batch_norms_left else ""
-    return f"{row.median:.2f} s{compared}, {row.peak:.0f} MiB{left}"
+    return f"{_duration(row.median)}{compared}, {row.peak:.0f} MiB{left}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
 
 
 def _size(size: int) -> str:
@@ -466,7 +470,7 @@ def environment(folder: Path, repeats: int) -> dict[str, str]:
         "cpu": _cpu(),
         "cpus": str(os.cpu_count()),
         "memory_gib": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f}",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "file_system": file_system(folder),
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "onnx", "onnx-ir", "protobuf")},

@@ -20,7 +20,8 @@ import sys
 import time
 
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
-_START = '"$@" >/dev/null & echo $!'
+# The command waits for a line, or the end, of standard input: until the shell is gone, which could reap it otherwise.
+_START = 'exec 3<&0; { read -r _ <&3; exec 3<&-; exec "$@"; } >/dev/null & echo $!'
 
 
 def launch(command: list[str], limit: float) -> dict[str, float | int | None]:
@@ -32,8 +33,12 @@ def launch(command: list[str], limit: float) -> dict[str, float | int | None]:
     if ctypes.CDLL(None, use_errno=True).prctl(_ADOPT, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no orphan can be adopted")
     late: list[bool] = []
-    start = time.perf_counter()
-    shell = subprocess.Popen(["/bin/sh", "-c", _START, "sh", *command], stdout=subprocess.PIPE, start_new_session=True)
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", _START, "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
 
     def kill(*_: object) -> None:
         late.append(True)
@@ -42,7 +47,10 @@ def launch(command: list[str], limit: float) -> dict[str, float | int | None]:
     signal.signal(signal.SIGALRM, kill)
     signal.signal(signal.SIGINT, kill)
     signal.setitimer(signal.ITIMER_REAL, limit)
-    process = int(shell.communicate()[0])
+    process = int(shell.stdout.readline())
+    shell.wait()
+    start = time.perf_counter()
+    shell.stdin.close()
     _, status, usage = os.wait4(process, 0)
     seconds = time.perf_counter() - start
     signal.setitimer(signal.ITIMER_REAL, 0)
