@@ -1,10 +1,11 @@
 """How long the search takes, and how that grows: run ``python benchmarks/search.py``.
 
-Three kinds of graph, each in several sizes, with weights so small that the time is the search's:
+Four kinds of graph, each in several sizes, with weights so small that the time is the search's:
 
     chain      Conv → BatchNormalization → Relu, one behind the other
     dense      DenseNet: each layer reads the Concat of all before it in its block (of 12 layers)
     residual   pre-activation ResNet: one stream, and BatchNormalization → Relu → Conv twice in each branch
+    kept       the same with scales of either sign, so that half of them stay
 
 Of each the script measures, in turn and several times over: to open the file; to fold it; to fold its twin that has
 no BatchNormalization. Seconds belong to one machine. What may be compared is the power of the size with which they
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SIZES = (100, 300, 1000)
+KEPT_SIZES = (30, 100, 300)  # its seconds grow with the square; a thousand take minutes
 REPEATS = 3
 
 _CHANNELS = 4
@@ -76,13 +78,15 @@ class Builder:
         weight = self.rng.normal(0, 1 / math.sqrt(inputs * kernel**2), shape)
         return self.op("Conv", [data, self.constant(weight)], pads=[kernel // 2] * 4)
 
-    def affine(self, data: ir.Value, channels: int = _CHANNELS) -> ir.Value:
-        """A BatchNormalization, which counts in the twin too."""
+    def affine(self, data: ir.Value, channels: int = _CHANNELS, *, negative: bool = False) -> ir.Value:
+        """A BatchNormalization, which counts in the twin too; ``negative`` gives every other scale that sign."""
         self.affines += 1
         if not self.with_affines:
             return data
         scale, var = self.rng.uniform(0.5, 1.5, (2, channels))
         bias, mean = self.rng.normal(0, 0.1, (2, channels))
+        if negative:
+            scale[::2] *= -1
         return self.op("BatchNormalization", [data, *map(self.constant, (scale, bias, mean, var))])
 
     def finish(self, output: ir.Value) -> ir.Model:
@@ -125,7 +129,23 @@ def residual(affines: int, builder: Builder) -> ir.Model:
     return builder.finish(stream)
 
 
-GRAPHS: dict[str, Callable[[int, Builder], ir.Model]] = {"chain": chain, "dense": dense, "residual": residual}
+def kept(affines: int, builder: Builder) -> ir.Model:
+    """As ``residual``, with scales of either sign: the first affine of a branch stays, as no Relu carries its scale."""
+    stream = builder.conv(builder.data, _CHANNELS)
+    while builder.affines < affines:
+        branch = builder.op("Relu", [builder.affine(stream, negative=True)])
+        branch = builder.affine(builder.conv(branch, _CHANNELS, kernel=3), negative=True)
+        branch = builder.conv(builder.op("Relu", [branch]), _CHANNELS, kernel=3)
+        stream = builder.op("Add", [stream, branch])
+    return builder.finish(stream)
+
+
+GRAPHS: dict[str, Callable[[int, Builder], ir.Model]] = {
+    "chain": chain,
+    "dense": dense,
+    "residual": residual,
+    "kept": kept,
+}
 
 
 @dataclass(frozen=True)
@@ -224,7 +244,7 @@ def _cpu() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write a file if asked to."""
     parser = argparse.ArgumentParser(description="How long the search takes, and how that grows.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of BatchNormalizations")
+    parser.add_argument("--sizes", type=int, nargs="+", help="numbers of BatchNormalizations")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="how often each time is taken; the median counts")
     parser.add_argument("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS))
     parser.add_argument("--output", type=Path, help="a JSON file, one for each environment")
@@ -236,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     rows = []
     for kind in options.graphs:
-        for size in options.sizes:
+        for size in options.sizes or (KEPT_SIZES if kind == "kept" else SIZES):
             row = measure(kind, size, options.repeats)
             rows.append(row)
             print(

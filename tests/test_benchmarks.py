@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 
-from benchmarks import search
+import bnfold
+from benchmarks import fold, networks, search
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +42,12 @@ def test_the_folds_of_the_search_benchmark_are_exact(written) -> None:
 
 
 def test_the_search_benchmark_folds_what_can_be_folded(written) -> None:
-    """All but those behind a Concat of which several affines read the same segment."""
+    """All but those behind a Concat of which several read the same segment, and scales below 0 in front of a Relu."""
     for row in written["rows"]:
         if row["graph"] == "dense":
             assert row["affines"] // 2 <= row["folded"] < row["affines"]
+        elif row["graph"] == "kept":
+            assert row["folded"] == row["affines"] // 2
         else:
             assert row["folded"] == row["affines"]
 
@@ -50,3 +62,202 @@ def test_a_result_that_is_not_exact_ends_the_benchmark(monkeypatch) -> None:
     monkeypatch.setattr(search, "_error", lambda reference, candidate: float("nan"))
     with pytest.raises(SystemExit, match="not exact: chain of 2"):
         search.main(["--sizes", "2", "--repeats", "1", "--graphs", "chain"])
+
+
+def row(model: str, tool: str, *seconds: float, **changes) -> fold.Row:
+    """A row of a file of 3 MiB that was folded in 1 MiB."""
+    usual = fold.Row(model, 3 * 2**20, 5, tool, "1.0", "ok", seconds, (1.0,), nodes_left=7, batch_norms_left=0)
+    return replace(usual, **changes)
+
+
+def verdicts(*rows: fold.Row) -> list[bool | None]:
+    return [goal.met for goal in fold.goals(rows)]
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("benchmark") / "fold.csv"
+    fold.main(["--models", "startup", "--tools", "cp", "bnfold", "--repeats", "1", "--output", str(path)])
+    return path
+
+
+def test_the_fold_benchmark_measures_processes_and_verifies_the_result(folded) -> None:
+    environment, (copy, own) = fold.load(folded)
+    assert {"cpu", "cpus", "python", "system", "file_system", "onnx", "bnfold", "onnxsim", "cp"} <= set(environment)
+    assert (copy.tool, copy.status, copy.batch_norms_left) == ("cp", "ok", copy.batch_norms)
+    assert (own.tool, own.status, own.batch_norms_left, own.equivalent) == ("bnfold", "ok", 0, "yes")
+    assert 40_000 < own.file_bytes < 60_000
+    assert 0 < copy.median < own.median
+    assert 0 < copy.peak < 8 < own.peak  # not the size of this process
+
+
+def test_a_saved_result_is_read_as_it_was(folded, tmp_path) -> None:
+    environment, rows = fold.load(folded)
+    failed = row("startup", "onnxsim", status='exit 1: "no", it said', peaks=(), nodes_left=None)
+    rows.append(replace(failed, batch_norms_left=None))
+    fold.save(tmp_path / "again.csv", environment, rows)
+    assert fold.load(tmp_path / "again.csv") == (environment, rows)
+
+
+def test_a_tool_that_fails_is_shown_with_the_reason(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(fold._PEERS, "onnxsim", "\nraise ValueError('cannot read ' + source)")
+    monkeypatch.setitem(fold._PEERS, "onnxslim", "\nimport time; time.sleep(60)")
+    monkeypatch.setitem(fold._PEERS, "onnxscript", "")
+    rows = fold.measure("startup", ["onnxsim", "onnxslim", "onnxscript"], fold.Workplace(tmp_path, 1), 1)
+    assert [row.status for row in rows] == [
+        "exit 1: ValueError: cannot read startup/model.onnx",
+        "took more than 1 s",
+        "wrote no file",
+    ]
+    assert all(math.isnan(row.median) and math.isnan(row.peak) for row in rows)
+    assert "failed: took more than 1 s" in fold._cell(rows[1], rows)
+
+
+def test_a_median_is_of_all_runs() -> None:
+    assert row("startup", "bnfold", 3.0, 1.0, 9.0).median == 3
+    assert row("startup", "bnfold", peaks=(3.0, 1.0, 9.0)).peak == 3
+
+
+def test_ratios_are_those_of_one_network() -> None:
+    rows = [row("startup", "cp", 2), row("startup", "bnfold", 3), row("affines", "bnfold", 5)]
+    assert fold.ratio_to("cp", rows[1], rows) == 1.5
+    assert math.isnan(fold.ratio_to("cp", rows[2], rows))
+
+
+def test_every_turn_has_another_first() -> None:
+    assert ["".join(fold.rotated("abc", turn)) for turn in range(4)] == ["abc", "bca", "cab", "abc"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peak", "peer", "expected"),
+    [
+        (0.875, 1.0, 2.625, [True, True, True]),
+        (0.95, 1.0, 2.9, [False, True, True]),
+        (0.875, 1.0, 2.6, [True, False, True]),
+        (0.875, 1.1, 2.7, [True, True, False]),
+    ],
+)
+def test_the_goals_of_vgg_hold_up_to_their_limits(seconds, peak, peer, expected) -> None:
+    own = row("vgg16_bn", "bnfold", seconds, peaks=(peak,))
+    slow = row("vgg16_bn", "onnxsim", 100)
+    assert verdicts(row("vgg16_bn", "cp", 0.1), own, slow, row("vgg16_bn", "onnxruntime", peer)) == expected
+
+
+def test_who_leaves_all_or_fails_is_not_beaten_and_does_not_win() -> None:
+    own, copy = row("vgg16_bn", "bnfold", 0.1), row("vgg16_bn", "cp", 0.1)
+    lazy = row("vgg16_bn", "onnxsim", 0.1, batch_norms_left=5)
+    broken = row("vgg16_bn", "onnxslim", 0.1, status="exit 1: no", batch_norms_left=None)
+    assert verdicts(copy, own, lazy, broken)[1] is None
+    assert verdicts(copy, own, lazy, row("vgg16_bn", "onnxscript", 9))[1] is None
+    assert verdicts(copy, own, lazy, row("vgg16_bn", "onnxscript", 0.2))[1] is False
+
+
+def test_a_resnet_must_be_folded_faster_than_four_tools() -> None:
+    own = row("resnet50", "bnfold", 0.9)
+    rivals = [row("resnet50", tool, 1) for tool in ("onnxsim", "onnxslim", "onnxoptimizer", "onnxscript")]
+    assert verdicts(own, *rivals) == [True, True]
+    assert verdicts(own, *rivals, row("resnet50", "onnxruntime", 0.1)) == [True, True]
+    assert verdicts(own, *rivals[1:]) == [True, None]
+    assert verdicts(own, *rivals[1:], row("resnet50", "onnxsim", 0.9)) == [True, False]
+    assert verdicts(row("resnet50", "bnfold", 0.91), *rivals) == [False, True]
+
+
+@pytest.mark.parametrize(("model", "limit"), [("affines", 3), ("startup", 0.7)])
+def test_the_goals_in_seconds(model, limit) -> None:
+    assert verdicts(row(model, "bnfold", limit)) == [True]
+    assert verdicts(row(model, "bnfold", limit + 0.01)) == [False]
+    assert verdicts(row(model, "bnfold", limit, status="exit 70: no")) == [None]
+
+
+def test_the_goal_of_external_data_is_one_of_memory() -> None:
+    assert verdicts(row("external", "bnfold", 9, peaks=(500.0,))) == [True]
+    assert verdicts(row("external", "bnfold", 9, peaks=(501.0,))) == [False]
+
+
+def test_a_result_that_is_not_equivalent_makes_the_benchmark_fail() -> None:
+    rows = [row("startup", "bnfold", 1, equivalent="no"), row("affines", "bnfold", 1, status="exit 70: no")]
+    assert fold.wrong(rows) == ["startup: not equivalent", "affines: exit 70: no"]
+    assert not fold.wrong([row("startup", "bnfold", 1, equivalent="yes"), row("startup", "cp", 1, status="exit 1: no")])
+
+
+def test_the_file_of_results_is_named_after_the_environment() -> None:
+    assert fold.file_name("Intel(R) Xeon(R) CPU @ 2.20GHz", "Linux") == "fold-intel-xeon-cpu-linux.csv"
+
+
+def test_nodes_in_bodies_count() -> None:
+    inner = onnx.helper.make_graph([onnx.helper.make_node("BatchNormalization", list("abcde"), ["f"])], "inner", [], [])
+    outer = onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+    assert [node.op_type for node in fold._nodes([outer])] == ["If", "BatchNormalization", "BatchNormalization"]
+
+
+def test_the_readme_shows_the_results_that_are_kept() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    name = re.search(r"python benchmarks/fold.py --markdown (\S+\.csv)", readme)[1]
+    shown = re.search(r"<!-- output of benchmarks/fold.py -->\n(.*?)<!-- end -->", readme, re.DOTALL)[1]
+    assert shown == fold.markdown(*fold.load(ROOT / name))
+
+
+def test_every_network_of_the_fold_benchmark_can_be_built() -> None:
+    assert {*networks.INLINE, fold.EXTERNAL} == {*fold.MODELS, fold.EXTERNAL} == set(fold._TITLES)
+
+
+def outputs(path: Path, size: int, channels: int) -> np.ndarray:
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    feeds = {"image": np.random.default_rng(0).normal(0, 1, (1, channels, size, size)).astype(np.float32)}
+    return session.run(None, feeds)[0]
+
+
+def is_alive(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all() and array.std() > 1e-3)
+
+
+def parameters(path: Path) -> int:
+    """How many numbers a network learns, as PyTorch counts: without the statistics."""
+    model = onnx.load(path)
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    norms = [node for node in model.graph.node if node.op_type == "BatchNormalization"]
+    return sum(sizes.values()) - sum(sizes[name] for node in norms for name in node.input[3:])
+
+
+def test_a_small_network_runs(tmp_path) -> None:
+    networks.write("startup", tmp_path / "model.onnx")
+    assert is_alive(outputs(tmp_path / "model.onnx", 16, 3))
+
+
+def test_a_network_of_3000_nodes_runs(tmp_path) -> None:
+    networks.write("affines", tmp_path / "model.onnx")
+    assert fold.count(tmp_path / "model.onnx") == (3000, 1000)
+    assert is_alive(outputs(tmp_path / "model.onnx", 8, 8))
+
+
+def test_resnet50_has_its_real_shapes_and_runs(tmp_path) -> None:
+    networks.write("resnet50", tmp_path / "model.onnx")
+    assert fold.count(tmp_path / "model.onnx")[1] == 53
+    assert parameters(tmp_path / "model.onnx") == 25_557_032  # torchvision's own count
+    assert is_alive(outputs(tmp_path / "model.onnx", 224, 3))
+
+
+@pytest.mark.slow
+def test_vgg16_bn_has_its_real_shapes_and_runs(tmp_path) -> None:
+    networks.write("vgg16_bn", tmp_path / "model.onnx")
+    assert fold.count(tmp_path / "model.onnx")[1] == 13
+    assert parameters(tmp_path / "model.onnx") == 138_365_992  # torchvision's own count
+    assert is_alive(outputs(tmp_path / "model.onnx", 224, 3))
+
+
+def test_the_network_with_external_data_runs_and_folds(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    networks.external(path, width=96, layers=2)
+    onnx.checker.check_model(path, full_check=True)
+    assert path.with_name("model.onnx.data").stat().st_size % 4096 == 0
+    assert is_alive(outputs(path, 16, 3))
+    result = bnfold.fold(path)
+    assert (len(result.folded), len(result.kept)) == (2, 0)
+    result.save(tmp_path / "folded.onnx")
+    assert bnfold.verify(path, tmp_path / "folded.onnx")
+
+
+def test_the_holes_of_external_data_need_no_disk(tmp_path) -> None:
+    networks.write("external", tmp_path / "model.onnx")
+    data = (tmp_path / "model.onnx.data").stat()
+    assert data.st_size > 6 * 2**30 > 50 * 512 * data.st_blocks
