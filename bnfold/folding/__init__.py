@@ -4,6 +4,7 @@
     sites.py        finds the affines
     loop.py         in which order they go; memory.py spares it searches that would end as before
     planning.py     searches, for one affine, what must change for it to go; asks the rules in ``ops/``
+    streams.py      what shares one scale, so that a search ends soon where no scale can pass
     merging.py      finds branches of a sum that are one convolution
     repairing.py    finds a channel of ones that gets a shift past zero padding, on demand
     rewriting.py    commits a plan

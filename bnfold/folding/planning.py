@@ -25,6 +25,7 @@ from bnfold.folding.result import Attempt
 from bnfold.folding.rounding import round_once
 from bnfold.folding.scaling import Scaled
 from bnfold.folding.sites import read_affine, read_spread
+from bnfold.folding.streams import neighbours, stream_of
 from bnfold.folding.view import Footprint, View
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ _MOST_TENSORS = 512  # the largest plan seen on 75 real networks re-expressed 16
 _LIMITS = (16, 64, _MOST_TENSORS)
 
 _MOST_BRANCHES = 16  # choices for each start, so that a long residual stream is not tried in every combination
+
+# Ops that have weights, and that a scale alone seldom troubles.
+_SLOW_TO_ASK = frozenset({"Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Sub", "Sum"})
 
 # A reader that takes off a shift of k standard deviations errs by k roundings more. On a residual network k = 2^8 cost
 # 1e-5 in float32; the others have as many bits to spare as their own precision and use allow.
@@ -172,6 +176,10 @@ class _Stuck(Exception):  # noqa: N818 - the end of one route, caught by find_pl
         super().__init__(reason)
         self.node = node
         self.reason = reason
+
+
+def _at_limit(node: ir.Node, tensors: int) -> _Stuck:
+    return _Stuck(node, f"is reached after {tensors} tensors, which is where the search ends")
 
 
 @dataclass
@@ -313,8 +321,8 @@ class _Search:
         """The first option that leads somewhere; where none does, what stopped the first."""
         obstacle: _Stuck | None = None
         for option in choice.options:
-            if obstacle is not None and self._scale_obstacle():
-                break
+            if obstacle is not None and (certain := self._scale_obstacle()):
+                raise certain
             if self._branches_left == 0:
                 obstacle = obstacle or _Stuck(node, f"is reached after {_MOST_BRANCHES} choices, where the search ends")
                 break
@@ -333,6 +341,9 @@ class _Search:
         A long residual stream has a choice at each Add, and a negative scale that meets a Relu far off does so
         whatever is chosen.
         """
+        if self._scale_alone is None and (obstacle := self._stream_obstacle()):
+            self.met_limit = False  # nor would it be elsewhere
+            self._scale_alone = (obstacle,)
         if self._scale_alone is None:
             scales = {value: _without_shift(reexpression) for value, reexpression in self._start.items()}
             search = _Search(self._site, self._facts, self._spread, self._footprint, self._allowed, self._limit)
@@ -341,6 +352,33 @@ class _Search:
             self.met_limit |= search.met_limit
             self.reach = max(self.reach, search.reach)
         return self._scale_alone[0]
+
+    def _stream_obstacle(self) -> _Stuck | None:
+        """What stops the scale somewhere along the stream that the site reads or writes, however far off."""
+        for start, reexpression in self._start.items():
+            scale = _without_shift(reexpression)
+            if scale.is_identity or scale.read is None or scale.write is None:
+                continue
+            for count, (value, by) in enumerate(stream_of(start, self._facts)):
+                self.reach = max(self.reach, count)
+                by = by or self._site.nodes[0]
+                if count == _MOST_TENSORS:
+                    return _at_limit(by, _MOST_TENSORS)
+                try:
+                    self._probe(value, by, scale)
+                except _Stuck as stuck:
+                    return stuck
+        return None
+
+    def _probe(self, value: ir.Value, by: ir.Node, scale: Reexpression) -> None:
+        """See if a tensor could have a scale, as far as those around it say that are soon asked."""
+        if pinned := self._facts.why_pinned(value):
+            raise _Stuck(by, f"would change '{value.name}', which is {pinned}")
+        around = [node for node in neighbours(value, self._facts) if node not in self._site.nodes]
+        self._footprint.nodes.update(around)
+        for node in around:
+            if node.op_type not in _SLOW_TO_ASK:
+                self._ask(_State(settled={value: scale}), node)
 
     def _find_obstacle(self, start: dict[ir.Value, Reexpression]) -> _Stuck | None:
         try:
@@ -366,9 +404,8 @@ class _Search:
                 raise _Stuck(by, f"would change '{value.name}', which is {pinned}")
             if state.moved >= self._limit:
                 self.met_limit = True
-                raise _Stuck(by, f"is reached after {self._limit} tensors, which is where the search ends")
-            around = dict.fromkeys([value.producer(), self._facts.owner(value), *(use.node for use in value.uses())])
-            others = [node for node in around if node and node not in (by, *self._site.nodes)]
+                raise _at_limit(by, self._limit)
+            others = [node for node in neighbours(value, self._facts) if node not in (by, *self._site.nodes)]
             self._footprint.nodes.update(others)
             if value.producer() is not by:
                 self._check_conditioning(value, reexpression, others)

@@ -262,7 +262,7 @@ def test_a_choice_is_not_tried_again_where_the_scale_alone_is_blocked(monkeypatc
     result = bnfold.fold(preactivation_tower(blocks))
     assert len(result.kept) >= blocks / 2
     assert "carries no negative scale" in result.kept[0].reason
-    assert asked < 700 * blocks  # 1300 if every choice is tried
+    assert asked < 420 * blocks  # 1300 if every choice is tried, 480 if the stream is searched once for each affine
 
 
 def preactivation_tower(blocks: int):
