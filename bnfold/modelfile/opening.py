@@ -10,6 +10,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelFileError
+from bnfold.modelfile import limits
 from bnfold.modelfile.checking import check_content, check_location, check_order
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
 from bnfold.modelfile.keeping import cut_out, remember
@@ -18,9 +19,8 @@ from bnfold.modelfile.sparse import SparseTensor, all_protos, take_sparse
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
 from bnfold.modelfile.wire import Blocks, Span, Unscannable, exchange
 
-__all__ = ["THRESHOLD", "check_unchanged", "load"]
+__all__ = ["check_unchanged", "load"]
 
-THRESHOLD = 4096  # bytes; a smaller tensor is no trouble for protobuf
 _ORIGINS = "bnfold.origins"  # where the main graph says what it was read from: a clone has that, too
 _MOST_HELD = 16  # files of external data; a process may have no more than a few hundred open
 
@@ -87,7 +87,9 @@ def _without_payloads(source: Source) -> tuple[bytes, dict[bytes, Region]]:
         return marker, len(marker)
 
     try:
-        pieces = exchange(Blocks(source.read, source.size), lambda start, stop: stop - start >= THRESHOLD, replace)
+        pieces = exchange(
+            Blocks(source.read, source.size), lambda start, stop: stop - start >= limits.THRESHOLD, replace
+        )
     except Unscannable:
         return source.read(0, source.size), {}
     return b"".join(
