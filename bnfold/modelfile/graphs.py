@@ -89,5 +89,6 @@ def put(place: Place, tensor: ir.TensorProtocol) -> Callable[[], None]:
         tensors = list(old.value)
         tensors[place.number] = tensor
     content = tensor if place.number is None else tensors
-    attributes[name] = ir.Attr(name, old.type, content, doc_string=old.doc_string)
+    attributes[name] = new = ir.Attr(name, old.type, content, doc_string=old.doc_string)
+    new.meta.update(old.meta)
     return lambda: attributes.__setitem__(name, old)

@@ -269,9 +269,12 @@ class _StandIns:
             return _as_it_was(tensor) if kept_of(tensor) is not None else None
         if nbytes < limits.THRESHOLD:
             return _stand_in(tensor, raw_data=tensor.tobytes()) if is_external else _with_metadata_once(tensor)
+        is_read = type(tensor) is ir.serde.TensorProtoTensor
+        if is_read and tensor.raw.HasField("raw_data") and len(tensor.raw.raw_data) != nbytes:
+            return _with_metadata_once(tensor)  # numbers of 4 bits, and more of them than the shape says
         if self._location is not None and (is_external or isinstance(place.holder, ir.Value)):
             return _stand_in(tensor, external=self._put_outside(_Large(tensor, nbytes)))
-        if type(tensor) is ir.serde.TensorProtoTensor and not tensor.raw.HasField("raw_data"):
+        if is_read and not tensor.raw.HasField("raw_data"):
             return _with_metadata_once(tensor)
         marker = self._prefix + len(self._inline).to_bytes(8)
         self._inline[marker] = _Large(tensor, nbytes)

@@ -20,7 +20,10 @@ TYPED = {
     "double_data": [TensorProto.DOUBLE],
     "uint64_data": [TensorProto.UINT64, TensorProto.UINT32],
 }
-_UNKNOWN = b"\xf2\xff\x07\x05later"  # a field of a number that no version uses
+_UNKNOWN = [
+    b"\xf2\xff\x07\x05later",  # a field of a number that no version uses
+    b"\xf3\xff\x07\x08\x01\x1b\x12\x01x\x1c\xf4\xff\x07",  # the same as a group, with a group in it
+]
 
 
 class Maker:
@@ -73,7 +76,8 @@ class Maker:
         if self.rng.random() < 0.3:
             graph.sparse_initializer.append(self._sparse(self._name("s")))
         graph.value_info.append(helper.make_tensor_value_info(self._name("ghost"), TensorProto.FLOAT, [2, "N"]))
-        for message in (graph, *nodes, *nodes[0].attribute, output, *graph.value_info, *graph.initializer):
+        rows = (graph.node, graph.output, graph.value_info, graph.initializer, graph.node[0].attribute)
+        for message in (graph, *(message for row in rows for message in row)):
             self._maybe_unknown(message)
         return graph
 
@@ -124,7 +128,7 @@ class Maker:
 
     def _maybe_unknown(self, message: Any) -> None:
         if self.rng.random() < 0.2:
-            message.MergeFromString(_UNKNOWN)
+            message.MergeFromString(_UNKNOWN[self.rng.integers(2)])
 
     def _name(self, prefix: str) -> str:
         self._count += 1
