@@ -105,7 +105,7 @@ def _parse(content: bytes, file: Path) -> ir.Model:
     if not (proto.ir_version and proto.HasField("graph") and proto.opset_import):
         raise ModelFileError(f"{file}: is not an ONNX model, or is truncated: no graph or no opset in it")
     try:
-        sparse = _take_sparse(proto)
+        sparse = _take_sparse(proto, file)
         kept = cut_out(proto)
         model: ir.Model = ir.from_proto(proto)
         remember(model, *kept)
@@ -116,12 +116,14 @@ def _parse(content: bytes, file: Path) -> ir.Model:
     return model
 
 
-def _take_sparse(proto: onnx.ModelProto) -> dict[bytes, SparseTensor]:
+def _take_sparse(proto: onnx.ModelProto, file: Path) -> dict[bytes, SparseTensor]:
     """Put markers in the places of sparse initializers."""
     prefix = os.urandom(16)
     found: dict[bytes, SparseTensor] = {}
     for graph in list(all_protos(proto)):
         for header, sparse in take_sparse(graph):
+            for part in (sparse.values, sparse.indices):
+                check_content(ir.serde.TensorProtoTensor(part), file)
             header.raw_data = prefix + len(found).to_bytes(8)
             found[header.raw_data] = SparseTensor(sparse)
     return found
