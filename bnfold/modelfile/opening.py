@@ -40,11 +40,12 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         raise ModelFileError(f"{file}: the file is empty")
     content, regions = _without_payloads(source)
     model = _parse(content, file)
-    if _connect(model, file, regions) < len(regions):  # one is where onnx-ir does not keep it
+    used, data = _connect(model, file, regions)
+    if used < len(regions):  # one is where onnx-ir does not keep it
         model = _parse(source.read(0, source.size), file)
-        _connect(model, file, {})
+        data = _connect(model, file, {})[1]
     check_order(model, file)
-    model.graph.meta[_ORIGINS] = (source.origin, *_origins_of_data(model))
+    model.graph.meta[_ORIGINS] = (source.origin, *data)
     return model
 
 
@@ -56,11 +57,6 @@ def check_unchanged(model: ir.Model) -> None:
     """
     for origin in model.graph.meta.get(_ORIGINS, ()):
         origin.check()
-
-
-def _origins_of_data(model: ir.Model) -> set[Origin]:
-    tensors = (place.tensor for graph in all_graphs(model) for place in places(graph))
-    return {tensor.region.source.origin for tensor in tensors if isinstance(tensor, ExternalTensor)}
 
 
 def _open(file: Path) -> Source:
@@ -135,9 +131,13 @@ def _put_sparse(model: ir.Model, sparse: dict[bytes, SparseTensor]) -> None:
             put(place, sparse[place.tensor.raw.raw_data])
 
 
-def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
-    """Give the model tensors that read from the files, see that all others are complete, and count the regions used."""
-    used = 0
+def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> tuple[int, list[Origin]]:
+    """Give the model tensors that read from the files, and see that all others are complete.
+
+    Returns:
+        How many of the regions were used, and which data files there are.
+    """
+    used, origins = 0, []
     found = [place for graph in all_graphs(model) for place in places(graph)]
     external: dict[Path, list[tuple[Place, ir.ExternalTensor, int, int]]] = {}
     for place in found:
@@ -157,13 +157,14 @@ def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
                 check_content(tensor, file)
     for data, tensors in external.items():
         source = _open_data(data, hold=len(external) <= _MOST_HELD)
+        origins.append(source.origin)
         for place, tensor, offset, length in tensors:
             if offset + length > source.size:
                 raise changed(data)
             connected = ExternalTensor(tensor, Region(source, offset, length))
             connected.meta.update(tensor.meta)
             put(place, connected)
-    return used
+    return used, origins
 
 
 def _reconnected(tensor: ir.serde.TensorProtoTensor, region: Region) -> ir.serde.TensorProtoTensor:
