@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SIZES = (100, 300, 1000)
-KEPT_SIZES = (30, 100, 300)  # its seconds grow with the square; a thousand take minutes
 REPEATS = 3
 
 _CHANNELS = 4
@@ -256,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     rows = []
     for kind in options.graphs:
-        for size in options.sizes or (KEPT_SIZES if kind == "kept" else SIZES):
+        for size in options.sizes or SIZES:
             row = measure(kind, size, options.repeats)
             rows.append(row)
             print(

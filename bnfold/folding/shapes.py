@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bnfold.folding.inference import Dim, Found, Shape, infer, skeleton_of
 from bnfold.folding.nodes import find_input
-from bnfold.modelfile import all_graphs
+from bnfold.modelfile import all_graphs, is_trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -122,7 +122,7 @@ class Shapes:
     def __getitem__(self, value: ir.Value) -> Shape | None:
         """The shape of a tensor, or None when not even its number of axes is known."""
         if value not in self._shapes:
-            tensor = self._constants.tensor(value)
+            tensor = self._tensor(value)
             if tensor is not None:
                 return tuple(tensor.shape.numpy())
             self._fill(value)
@@ -132,14 +132,18 @@ class Shapes:
 
     def known(self, value: ir.Value) -> Found:
         """The type and shape of a tensor, unless its shape is known only by evaluating it."""
-        if value not in self._shapes and self._constants.tensor(value) is None:
+        tensor = self._tensor(value)
+        if tensor is None and value not in self._shapes:
             self._fill(value)
-        tensor = self._constants.tensor(value)
         return self.dtype(value), tuple(tensor.shape.numpy()) if tensor is not None else self._shapes.get(value)
+
+    def _tensor(self, value: ir.Value) -> ir.TensorProtocol | None:
+        """A tensor whose shape and type are those of the value; one that is to be trained is, and is no constant."""
+        return value.const_value if is_trained(value) else self._constants.tensor(value)
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         """The element type of a tensor, as far as it is known."""
-        tensor = self._constants.tensor(value)
+        tensor = self._tensor(value)
         return tensor.dtype if tensor is not None else self._dtypes.get(value)
 
     def widen(self, value: ir.Value) -> None:

@@ -9,6 +9,7 @@
     staging.py    appears complete or not at all
     keeping.py    what onnx-ir drops, and gets back
     sparse.py     initializers of which only some elements are stored
+    limits.py     which tensors are large
     wire.py       exchanges the numbers of tensors in a serialised model
     graphs.py     the graphs of a model, and the places where they hold tensors
 

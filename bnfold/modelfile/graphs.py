@@ -59,16 +59,16 @@ class Place(NamedTuple):
 
 
 def places(graph: ir.Graph) -> Iterator[Place]:
-    """The places of a graph itself, without those of the bodies in it."""
+    """The places of a graph itself, without those of the bodies in it; of what is malformed, too."""
     for value in graph.initializers.values():
         if value.const_value is not None:
             yield Place(value.const_value, value)
     for node in graph:
         for name, attribute in node.attributes.items():
             if attribute.type is ir.AttributeType.TENSOR and not attribute.is_ref():
-                yield Place(attribute.as_tensor(), node, name)
+                yield Place(attribute.value, node, name)
             elif attribute.type is ir.AttributeType.TENSORS and not attribute.is_ref():
-                for index, tensor in enumerate(attribute.as_tensors()):
+                for index, tensor in enumerate(attribute.value):
                     yield Place(tensor, node, name, index)
 
 
@@ -86,8 +86,9 @@ def put(place: Place, tensor: ir.TensorProtocol) -> Callable[[], None]:
     old = attributes[name]
     tensors = [tensor]
     if place.number is not None:
-        tensors = list(old.as_tensors())
+        tensors = list(old.value)
         tensors[place.number] = tensor
     content = tensor if place.number is None else tensors
-    attributes[name] = ir.Attr(name, old.type, content, doc_string=old.doc_string)
+    attributes[name] = new = ir.Attr(name, old.type, content, doc_string=old.doc_string)
+    new.meta.update(old.meta)
     return lambda: attributes.__setitem__(name, old)

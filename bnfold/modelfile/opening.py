@@ -10,6 +10,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelFileError
+from bnfold.modelfile import limits
 from bnfold.modelfile.checking import check_content, check_location, check_order
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
 from bnfold.modelfile.keeping import cut_out, remember
@@ -18,9 +19,8 @@ from bnfold.modelfile.sparse import SparseTensor, all_protos, take_sparse
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
 from bnfold.modelfile.wire import Blocks, Span, Unscannable, exchange
 
-__all__ = ["THRESHOLD", "check_unchanged", "load"]
+__all__ = ["check_unchanged", "load"]
 
-THRESHOLD = 4096  # bytes; a smaller tensor is no trouble for protobuf
 _ORIGINS = "bnfold.origins"  # where the main graph says what it was read from: a clone has that, too
 _MOST_HELD = 16  # files of external data; a process may have no more than a few hundred open
 
@@ -40,11 +40,12 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         raise ModelFileError(f"{file}: the file is empty")
     content, regions = _without_payloads(source)
     model = _parse(content, file)
-    if _connect(model, file, regions) < len(regions):  # one is where onnx-ir does not keep it
+    used, data = _connect(model, file, regions)
+    if used < len(regions):  # one is where onnx-ir does not keep it
         model = _parse(source.read(0, source.size), file)
-        _connect(model, file, {})
+        data = _connect(model, file, {})[1]
     check_order(model, file)
-    model.graph.meta[_ORIGINS] = (source.origin, *_origins_of_data(model))
+    model.graph.meta[_ORIGINS] = (source.origin, *data)
     return model
 
 
@@ -56,11 +57,6 @@ def check_unchanged(model: ir.Model) -> None:
     """
     for origin in model.graph.meta.get(_ORIGINS, ()):
         origin.check()
-
-
-def _origins_of_data(model: ir.Model) -> set[Origin]:
-    tensors = (place.tensor for graph in all_graphs(model) for place in places(graph))
-    return {tensor.region.source.origin for tensor in tensors if isinstance(tensor, ExternalTensor)}
 
 
 def _open(file: Path) -> Source:
@@ -87,7 +83,9 @@ def _without_payloads(source: Source) -> tuple[bytes, dict[bytes, Region]]:
         return marker, len(marker)
 
     try:
-        pieces = exchange(Blocks(source.read, source.size), lambda start, stop: stop - start >= THRESHOLD, replace)
+        pieces = exchange(
+            Blocks(source.read, source.size), lambda start, stop: stop - start >= limits.THRESHOLD, replace
+        )
     except Unscannable:
         return source.read(0, source.size), {}
     return b"".join(
@@ -103,7 +101,7 @@ def _parse(content: bytes, file: Path) -> ir.Model:
     if not (proto.ir_version and proto.HasField("graph") and proto.opset_import):
         raise ModelFileError(f"{file}: is not an ONNX model, or is truncated: no graph or no opset in it")
     try:
-        sparse = _take_sparse(proto)
+        sparse = _take_sparse(proto, file)
         kept = cut_out(proto)
         model: ir.Model = ir.from_proto(proto)
         remember(model, *kept)
@@ -114,12 +112,14 @@ def _parse(content: bytes, file: Path) -> ir.Model:
     return model
 
 
-def _take_sparse(proto: onnx.ModelProto) -> dict[bytes, SparseTensor]:
+def _take_sparse(proto: onnx.ModelProto, file: Path) -> dict[bytes, SparseTensor]:
     """Put markers in the places of sparse initializers."""
     prefix = os.urandom(16)
     found: dict[bytes, SparseTensor] = {}
     for graph in list(all_protos(proto)):
         for header, sparse in take_sparse(graph):
+            for part in (sparse.values, sparse.indices):
+                check_content(ir.serde.TensorProtoTensor(part), file)
             header.raw_data = prefix + len(found).to_bytes(8)
             found[header.raw_data] = SparseTensor(sparse)
     return found
@@ -131,9 +131,13 @@ def _put_sparse(model: ir.Model, sparse: dict[bytes, SparseTensor]) -> None:
             put(place, sparse[place.tensor.raw.raw_data])
 
 
-def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
-    """Give the model tensors that read from the files, see that all others are complete, and count the regions used."""
-    used = 0
+def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> tuple[int, list[Origin]]:
+    """Give the model tensors that read from the files, and see that all others are complete.
+
+    Returns:
+        How many of the regions were used, and which data files there are.
+    """
+    used, origins = 0, []
     found = [place for graph in all_graphs(model) for place in places(graph)]
     external: dict[Path, list[tuple[Place, ir.ExternalTensor, int, int]]] = {}
     for place in found:
@@ -153,13 +157,14 @@ def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> int:
                 check_content(tensor, file)
     for data, tensors in external.items():
         source = _open_data(data, hold=len(external) <= _MOST_HELD)
+        origins.append(source.origin)
         for place, tensor, offset, length in tensors:
             if offset + length > source.size:
                 raise changed(data)
             connected = ExternalTensor(tensor, Region(source, offset, length))
             connected.meta.update(tensor.meta)
             put(place, connected)
-    return used
+    return used, origins
 
 
 def _reconnected(tensor: ir.serde.TensorProtoTensor, region: Region) -> ir.serde.TensorProtoTensor:

@@ -17,9 +17,10 @@ import onnx
 import onnx_ir as ir
 
 from bnfold.errors import ExecutionError, ModelFileError
+from bnfold.modelfile import limits
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
 from bnfold.modelfile.keeping import kept_of, put_back
-from bnfold.modelfile.opening import THRESHOLD, check_unchanged
+from bnfold.modelfile.opening import check_unchanged
 from bnfold.modelfile.output import Output
 from bnfold.modelfile.sparse import SparseTensor, all_protos
 from bnfold.modelfile.staging import staged
@@ -29,9 +30,8 @@ from bnfold.modelfile.wire import Span, exchange
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator
 
-__all__ = ["LARGEST", "Saved", "find_external_files", "save"]
+__all__ = ["Saved", "find_external_files", "save"]
 
-LARGEST = 2**31 - 1  # bytes; protobuf reads no larger message
 _ALIGNMENT = 4096  # of external data: a page of memory
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "raw_data")
 
@@ -93,10 +93,10 @@ def save(
     external = external or bool(own_files)
     location = data.relative_to(target.parent).as_posix()
     content = _serialised(model, location if external else None)
-    if not external and content.size > LARGEST:
+    if not external and content.size > limits.LARGEST:
         external, reason = True, f"{content.size / 2**30:.1f} GiB are more than protobuf can read from one file"
         content = _serialised(model, location)
-    if content.size > LARGEST:
+    if content.size > limits.LARGEST:
         raise ModelFileError(f"{target}: too large for one file, and not because of its weights")
     for file in (target, data) if external else (target,):
         if file.resolve() in read and not in_place:
@@ -267,11 +267,14 @@ class _StandIns:
         is_external = isinstance(tensor, ir.ExternalTensor)
         if nbytes is None or isinstance(tensor, ir.StringTensor):
             return _as_it_was(tensor) if kept_of(tensor) is not None else None
-        if nbytes < THRESHOLD:
+        if nbytes < limits.THRESHOLD:
             return _stand_in(tensor, raw_data=tensor.tobytes()) if is_external else _with_metadata_once(tensor)
+        is_read = type(tensor) is ir.serde.TensorProtoTensor
+        if is_read and tensor.raw.HasField("raw_data") and len(tensor.raw.raw_data) != nbytes:
+            return _with_metadata_once(tensor)  # numbers of 4 bits, and more of them than the shape says
         if self._location is not None and (is_external or isinstance(place.holder, ir.Value)):
             return _stand_in(tensor, external=self._put_outside(_Large(tensor, nbytes)))
-        if type(tensor) is ir.serde.TensorProtoTensor and not tensor.raw.HasField("raw_data"):
+        if is_read and not tensor.raw.HasField("raw_data"):
             return _with_metadata_once(tensor)
         marker = self._prefix + len(self._inline).to_bytes(8)
         self._inline[marker] = _Large(tensor, nbytes)

@@ -6,6 +6,7 @@ numbers come from.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,9 +98,14 @@ def is_in_file(tensor: ir.TensorProtocol) -> bool:
 
 
 def nbytes_of(tensor: ir.TensorProtocol) -> int | None:
-    """How many bytes a tensor of this type and shape takes; None where that cannot be told (strings)."""
+    """How many bytes a tensor of this type and shape takes; None where that cannot be told: strings, and nonsense."""
     try:
-        return tensor.nbytes
+        if not isinstance(tensor, ir.serde.TensorProtoTensor):
+            return tensor.nbytes
+        # The same without an object for the shape: a model has thousands of small tensors.
+        header = tensor.header if isinstance(tensor, FileTensor) else tensor.raw
+        bits = math.prod(header.dims) * ir.DataType(header.data_type).bitwidth
+        return -(-bits // 8) if min(header.dims, default=0) >= 0 else None
     except (TypeError, ValueError):
         return None
 

@@ -19,7 +19,7 @@ __all__ = ["Blocks", "Span", "Unscannable", "exchange", "varint"]
 
 T = TypeVar("T")
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT, _FIXED64, _BYTES, _GROUP, _END_OF_GROUP, _FIXED32 = range(6)
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST_VARINT = 10
 _LONGEST_LENGTH = 5  # bytes; a longer one is 0 in its upper bits, or wrong: protobuf shall decide
@@ -28,7 +28,7 @@ _BLOCK = 1 << 16
 
 
 class Unscannable(Exception):  # noqa: N818 - no error: protobuf decides what it is
-    """What stands there is no such message, or has groups in it."""
+    """What stands there is no such message."""
 
 
 @dataclass(frozen=True)
@@ -143,24 +143,43 @@ class _Exchange(Generic[T]):
         made: _Message[T] = _Message(start)
         offset = start
         while offset < end:
-            tag, offset = self._varint(offset, end, _LONGEST_VARINT)
+            tag, prefix = self._varint(offset, end, _LONGEST_VARINT)
             number, wire_type = tag >> 3, tag & 7
-            if wire_type == _VARINT:
-                offset = self._varint(offset, end, _LONGEST_VARINT)[1]
-            elif wire_type in _FIXED:
-                offset += _FIXED[wire_type]
-            elif wire_type == _BYTES:
-                prefix = offset
-                length, offset = self._varint(offset, end, _LONGEST_LENGTH)
-                content, offset = offset, offset + length
-                if offset <= end and number in kind.fields and self._enter(content, offset):
-                    self._look(made, prefix, Span(content, offset), kind.fields[number], depth)
-            else:
-                raise Unscannable
-        if offset > end:
-            raise Unscannable
+            content, offset = self._content(prefix, end, tag, depth)
+            if wire_type == _BYTES and number in kind.fields and self._enter(content, offset):
+                self._look(made, prefix, Span(content, offset), kind.fields[number], depth)
         made.keep_until(end, end)
         return made
+
+    def _content(self, offset: int, end: int, tag: int, depth: int) -> Span:
+        """What follows a tag."""
+        wire_type = tag & 7
+        if wire_type == _VARINT:
+            content = Span(offset, self._varint(offset, end, _LONGEST_VARINT)[1])
+        elif wire_type in _FIXED:
+            content = Span(offset, offset + _FIXED[wire_type])
+        elif wire_type == _BYTES:
+            length, start = self._varint(offset, end, _LONGEST_LENGTH)
+            content = Span(start, start + length)
+        elif wire_type == _GROUP:
+            content = Span(offset, self._end_of_group(offset, end, tag, depth + 1))
+        else:
+            raise Unscannable
+        if content.stop > end:
+            raise Unscannable
+        return content
+
+    def _end_of_group(self, offset: int, end: int, start_tag: int, depth: int) -> int:
+        """A group is an old kind of message, with a tag at its end rather than a length in front."""
+        if depth > _DEEPEST:
+            raise Unscannable
+        while True:
+            tag, offset = self._varint(offset, end, _LONGEST_VARINT)
+            if tag & 7 == _END_OF_GROUP:
+                if tag >> 3 != start_tag >> 3:
+                    raise Unscannable
+                return offset
+            offset = self._content(offset, end, tag, depth).stop
 
     def _look(self, made: _Message[T], prefix: int, content: Span, kind: _Kind | None, depth: int) -> None:
         """Exchange what is in a field, if there is something to exchange."""

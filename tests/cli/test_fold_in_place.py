@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from bnfold import verifying
-from bnfold.modelfile import saving
+from bnfold.modelfile import limits, saving
 from tests.helpers.models import affines, constant, example
 
 DIGITS = Path(__file__).parents[2] / "models" / "digits_cnn" / "model.onnx"
@@ -141,7 +141,7 @@ def test_never_takes_the_place_of_a_model_that_came_meanwhile(model, command, mo
 def test_says_when_the_weights_go_into_a_file_of_their_own(external, tmp_path, command, monkeypatch) -> None:
     inline = tmp_path / "inline.onnx"
     ir.save(example(TEXT, dtype="float"), inline)
-    monkeypatch.setattr(saving, "LARGEST", 10_000)
+    monkeypatch.setattr(limits, "LARGEST", 10_000)
     code, _, err = command("fold", inline)
     assert code == 0
     assert "inline.folded.onnx.data, since 0.0 GiB are more than protobuf can read from one file" in err
