@@ -39,6 +39,7 @@ _PARAMETERS = ("scale", "bias", "mean", "var")
 
 CONSTANT_OPS = frozenset({"Add", "Div", "Mul", "Sub"})
 _FACTORS = frozenset({"Div", "Mul"})
+_LARGE = 1 << 24  # numbers: 128 MiB in float64
 _PRODUCTS = frozenset({"Einsum", "MatMul"})  # a constant added behind one is its bias
 
 
@@ -189,7 +190,7 @@ def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:
     """The constant operand of a Mul, Div, Add or Sub that is an affine of one tensor; None for any other."""
     if len(node.inputs) != 2 or None in node.inputs or node in facts.untouchable or node in facts.added:
         return None
-    if facts.opset(node) < BROADCASTS:
+    if facts.opset(node) < BROADCASTS or any(_is_large_table(value, facts) for value in node.inputs):
         return None
     operand = find_constant_operand(node, facts.constants.weight)
     if operand is None or facts.constants.weight(operand.data) is not None:
@@ -201,6 +202,12 @@ def _constant_site(node: ir.Node, facts: Facts) -> ConstantOperand | None:
     if affine is None or len(affine.axes) > 1 or _is_bias(operand):
         return None
     return operand
+
+
+def _is_large_table(value: ir.Value | None, facts: Facts) -> bool:
+    """Whether a constant is too large to be looked at for being the same along all axes but one."""
+    shape = facts.constants.weight_shape(value)
+    return shape is not None and sum(size > 1 for size in shape) > 1 and math.prod(shape) > _LARGE
 
 
 def _is_bias(operand: ConstantOperand) -> bool:

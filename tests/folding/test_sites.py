@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import bnfold
@@ -271,3 +272,21 @@ def test_what_the_fold_adds_itself_is_no_affine() -> None:
     oracle.assert_equal(model, result.model)
     assert [node.op_type for node in result.model.graph] == ["Sigmoid", "Conv", "Add", "Sigmoid"]
     assert not result.kept
+
+
+def test_a_large_table_is_not_read_to_see_whether_it_is_an_affine(monkeypatch) -> None:
+    """It would be one only if it were the same along all axes but one; a small one is read."""
+    reads = []
+
+    def compute() -> ir.Tensor:
+        reads.append(1)
+        return ir.tensor(np.ones((3, 4, 1)))
+
+    model = row_of("a = Add (h, f) y = Tanh (a)")
+    model.graph.initializers["f"].const_value = ir.LazyTensor(compute, ir.DataType.DOUBLE, ir.Shape([3, 4, 1]))
+    assert len(bnfold.fold(model).folded) == 1
+    assert reads
+    reads.clear()
+    monkeypatch.setattr("bnfold.folding.sites._LARGE", 11)
+    assert not bnfold.fold(model).folded
+    assert not reads
