@@ -274,7 +274,7 @@ def test_what_the_fold_adds_itself_is_no_affine() -> None:
     assert not result.kept
 
 
-def test_a_large_table_is_not_read_to_see_whether_it_is_an_affine(monkeypatch) -> None:
+def test_a_large_table_is_not_read_to_see_whether_it_is_an_affine() -> None:
     """It would be one only if it were the same along all axes but one; a small one is read."""
     reads = []
 
@@ -287,6 +287,7 @@ def test_a_large_table_is_not_read_to_see_whether_it_is_an_affine(monkeypatch) -
     assert len(bnfold.fold(model).folded) == 1
     assert reads
     reads.clear()
-    monkeypatch.setattr("bnfold.folding.sites._LARGE", 11)
-    assert not bnfold.fold(model).folded
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bnfold.folding.sites._LARGE", 11)
+        assert not bnfold.fold(model).folded
     assert not reads
