@@ -115,7 +115,10 @@ def find_plan(
                 search = _Search(site, facts, spread, footprint, allowed, limit)
                 try:
                     drafts[route] = search.run(route, starts[route], is_doubtful=limit > _LIMITS[0])
+                    if drafts[route].is_unbeatable:
+                        return drafts[route].finish(facts)
                 except _Stuck as stuck:
+                    drafts.pop(route, None)
                     attempts[route] = _attempt(route, stuck, search.reach, facts)
                     unfinished += [route] if search.met_limit else []
             waiting = unfinished if limit < _MOST_TENSORS else []
@@ -220,6 +223,11 @@ class _Draft:
     def changed_affines(self) -> int:
         """How many others take something in: of two plans that cost the same, one that leaves them alone is better."""
         return sum(node.op_type == "BatchNormalization" for node, answer in self.answers.items() if answer.rewrite)
+
+    @property
+    def is_unbeatable(self) -> bool:
+        """Whether it re-expresses one tensor and nothing else changes: Conv → BatchNormalization, most of the time."""
+        return self.cost == (0, 1) and not self.changed_affines
 
     def finish(self, facts: Facts) -> Plan:
         """Compute the new constants.
