@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -16,6 +13,7 @@ from bnfold import modelfile
 from bnfold.folding import scaling
 from bnfold.folding.rounding import FLOATS, round_once
 from bnfold.folding.scaling import Scaled
+from tests.helpers import memory
 from tests.helpers.models import model_of
 
 SHAPES = [(), (1,), (5,), (4, 3), (4, 3, 2, 2)]
@@ -95,10 +93,6 @@ def test_the_result_does_not_change_with_an_array_that_it_was_made_from() -> Non
 
 FOLD = """
 import sys
-from pathlib import Path
-import bnfold
-def peak():
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
 from bnfold import folding, modelfile
 before = peak()
 folding.fold(sys.argv[1]).save(sys.argv[2])
@@ -106,7 +100,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@memory.needs_proc
 def test_a_fold_needs_memory_for_one_weight_and_not_for_all(tmp_path) -> None:
     """24 weights of 2.25 MiB: 54 MiB in the file, 108 MiB in float64."""
     convolutions = 24
@@ -117,6 +111,4 @@ def test_a_fold_needs_memory_for_one_weight_and_not_for_all(tmp_path) -> None:
     weights = ", ".join(f"float[256,256,3,3] w{i}" for i in range(convolutions))
     text = f"g (float[N,256,8,8] x0, {weights}, BN256) => (float[N,256,8,8] x{convolutions}) {{ {lines} }}"
     modelfile.save(model_of(text, dtype="float"), tmp_path / "model.onnx")
-    arguments = [sys.executable, "-c", FOLD, str(tmp_path / "model.onnx"), str(tmp_path / "folded.onnx")]
-    kilobytes = int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
-    assert kilobytes < 40 << 10
+    assert int(memory.run(FOLD, tmp_path / "model.onnx", tmp_path / "folded.onnx")) < 40 << 20

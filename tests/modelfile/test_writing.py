@@ -17,6 +17,7 @@ import pytest
 from bnfold import modelfile
 from bnfold.errors import ModelFileError
 from bnfold.modelfile import limits
+from tests.helpers import memory
 from tests.helpers.models import constant, example, serialised
 
 TEXT = """
@@ -323,19 +324,15 @@ def test_a_full_disk_leaves_the_old_file(path, small_disk) -> None:
 
 
 def peak_memory(*arguments: object) -> int:
-    """Of a program, in bytes, beyond what importing bnfold takes."""
+    """Of opening and saving, in bytes, beyond what importing bnfold takes."""
     program = (
-        "import resource, sys\n"
-        "import onnx, onnx_ir\n"
+        "import sys, onnx, onnx_ir\n"
         "from bnfold import modelfile\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "modelfile.save(modelfile.load(sys.argv[1]), sys.argv[2])\n"
         "print(peak() - before)"
     )
-    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    return int(memory.run(program, *arguments))
 
 
 def inline_model(folder: Path, count: int) -> Path:
@@ -364,6 +361,7 @@ def inline_model(folder: Path, count: int) -> Path:
     return folder / "model.onnx"
 
 
+@memory.needs_proc
 def test_weights_do_not_go_through_memory(tmp_path) -> None:
     path = inline_model(tmp_path, 50_000_000)
     assert path.stat().st_size > 200_000_000
@@ -384,20 +382,13 @@ def test_an_inline_model_beyond_protobuf_becomes_external(tmp_path) -> None:
 
 
 @pytest.mark.slow
+@memory.needs_proc
 def test_a_model_of_six_gigabytes_is_folded_in_little_memory(tmp_path) -> None:
     path = sparse_model(tmp_path, 6 << 30)
     if (tmp_path / "weights.bin").stat().st_blocks > 1000:
         pytest.skip("the file system has no holes")
-    program = (
-        "import resource, sys, bnfold.cli\n"
-        "try:\n    bnfold.cli.main()\n"
-        "finally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    out = tmp_path / "out.onnx"
-    command = [sys.executable, "-c", program, "fold", "--no-verify", path, "-o", out]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    unit = 1 if sys.platform == "darwin" else 1024
-    assert int(done.stdout.split()[-1]) * unit < 500 << 20
-    assert "1 of 1 folded" in done.stdout
+    program = "import bnfold.cli\ntry:\n    bnfold.cli.main()\nfinally:\n    print(peak())"
+    printed = memory.run(program, "fold", "--no-verify", path, "-o", tmp_path / "out.onnx")
+    assert int(printed.split()[-1]) < 500 << 20
+    assert "1 of 1 folded" in printed
     assert (tmp_path / "out.onnx.data").stat().st_size == 6 << 30
