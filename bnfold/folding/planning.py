@@ -282,14 +282,14 @@ class _Search:
         Args:
             route: What the start is called.
             start: How the tensors before and behind the site are re-expressed.
-            is_doubtful: Whether to look first if the scale alone would pass, which takes a fraction of the time.
+            is_doubtful: Whether to look first if the scale alone would pass: that is soon told, and the rest is not.
 
         Raises:
             _Stuck: A node blocked.
         """
         self._start = start
-        if is_doubtful and (obstacle := self._scale_obstacle()):
-            raise obstacle
+        if is_doubtful:
+            self._check_scale()
         shift = start[self._site.data].read
         self._shift_in_spreads = 0.0 if shift is None else float(np.abs(shift.shift / self._spread).max(initial=0.0))
         state = _State()
@@ -343,15 +343,17 @@ class _Search:
                 obstacle = obstacle or stuck
         raise obstacle or _Stuck(node, "has no way to choose from")
 
+    def _check_scale(self) -> None:
+        """Raise what stops the scale wherever the shifts go: far off along a stream, or as far as the limit."""
+        if obstacle := self._stream_obstacle() or self._scale_obstacle():
+            raise obstacle
+
     def _scale_obstacle(self) -> _Stuck | None:
         """What blocks even if nothing is shifted, so that no choice of where the shifts go leads anywhere.
 
         A long residual stream has a choice at each Add, and a negative scale that meets a Relu far off does so
         whatever is chosen.
         """
-        if self._scale_alone is None and (obstacle := self._stream_obstacle()):
-            self.met_limit = False  # nor would it be elsewhere
-            self._scale_alone = (obstacle,)
         if self._scale_alone is None:
             scales = {value: _without_shift(reexpression) for value, reexpression in self._start.items()}
             search = _Search(self._site, self._facts, self._spread, self._footprint, self._allowed, self._limit)
@@ -367,25 +369,24 @@ class _Search:
             scale = _without_shift(reexpression)
             if scale.is_identity or scale.read is None or scale.write is None:
                 continue
-            for count, (value, by) in enumerate(stream_of(start, self._facts)):
+            for count, (value, by, around) in enumerate(stream_of(start, self._facts)):
                 self.reach = max(self.reach, count)
                 by = by or self._site.nodes[0]
                 if count == _MOST_TENSORS:
                     return _at_limit(by, _MOST_TENSORS)
                 try:
-                    self._probe(value, by, scale)
+                    self._probe(value, by, around, scale)
                 except _Stuck as stuck:
                     return stuck
         return None
 
-    def _probe(self, value: ir.Value, by: ir.Node, scale: Reexpression) -> None:
+    def _probe(self, value: ir.Value, by: ir.Node, around: list[ir.Node], scale: Reexpression) -> None:
         """See if a tensor could have a scale, as far as those around it say that are soon asked."""
         if pinned := self._facts.why_pinned(value):
             raise _Stuck(by, f"would change '{value.name}', which is {pinned}")
-        around = [node for node in neighbours(value, self._facts) if node not in self._site.nodes]
         self._footprint.nodes.update(around)
         for node in around:
-            if node.op_type not in _SLOW_TO_ASK:
+            if node.op_type not in _SLOW_TO_ASK and node not in self._site.nodes:
                 self._ask(_State(settled={value: scale}), node)
 
     def _find_obstacle(self, start: dict[ir.Value, Reexpression]) -> _Stuck | None:

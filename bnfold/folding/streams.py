@@ -20,14 +20,17 @@ __all__ = ["neighbours", "stream_of"]
 _SUMS = frozenset({"Add", "Mean", "Sub", "Sum"})
 
 
-def stream_of(value: ir.Value, facts: Facts) -> Iterator[tuple[ir.Value, ir.Node | None]]:
-    """A tensor and all that have its scale, nearest first; each with the sum behind which it lies."""
+def stream_of(value: ir.Value, facts: Facts) -> Iterator[tuple[ir.Value, ir.Node | None, list[ir.Node]]]:
+    """A tensor and all that have its scale, nearest first, each with the sum that led there and with its neighbours."""
     seen: dict[ir.Value, ir.Node | None] = {value: None}
+    sums: set[ir.Node] = set()
     waiting = [value]
     for tensor in waiting:
-        yield tensor, seen[tensor]
-        for node in neighbours(tensor, facts):
-            if _is_sum(node, facts):
+        around = neighbours(tensor, facts)
+        yield tensor, seen[tensor], around
+        for node in around:
+            if node.op_type in _SUMS and node not in sums and _is_computed(node, facts):
+                sums.add(node)
                 new = [other for other in (*node.inputs, *node.outputs) if other is not None and other not in seen]
                 seen.update(dict.fromkeys(new, node))
                 waiting += new
@@ -39,8 +42,8 @@ def neighbours(value: ir.Value, facts: Facts) -> list[ir.Node]:
     return [node for node in around if node is not None]
 
 
-def _is_sum(node: ir.Node, facts: Facts) -> bool:
+def _is_computed(node: ir.Node, facts: Facts) -> bool:
     """Whether all of a sum is computed at run time: a constant takes a scale in."""
-    if node.op_type not in _SUMS or node.domain != "":
-        return False
-    return all(value is not None and facts.constants.tensor(value) is None for value in node.inputs)
+    return node.domain == "" and all(
+        value is not None and facts.constants.tensor(value) is None for value in node.inputs
+    )
