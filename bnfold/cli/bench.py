@@ -41,7 +41,7 @@ def bench(
     """
     files = parse_reports(report, protected=(reference, candidate))
     from bnfold import benchmarking
-    from bnfold.reporting.timing import document
+    from bnfold.reporting.timing import document, suite
 
     with _progress() as show:
         result = benchmarking.benchmark(
@@ -53,7 +53,7 @@ def bench(
             timeout=timeout,
             progress=show,
         )
-    emit(Report("benchmark", result, document(result)), format, files)
+    emit(Report("benchmark", result, document(result), (suite(result),)), format, files)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnfold.cli.summary import append_summary
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format
 
@@ -105,11 +106,12 @@ def write_files(report: Report, files: tuple[tuple[Format, Path], ...]) -> None:
 
     for format, path in files:  # noqa: A001 - as on the command line
         with staged(path) as temporary:
-            temporary.write_text(report.render(format), encoding="utf-8")
+            # Names of files may hold bytes that are no text.
+            temporary.write_text(report.render(format), encoding="utf-8", errors="backslashreplace")
 
 
 def show(report: Report, format: Format) -> None:  # noqa: A002
-    """Print the report to stdout."""
+    """Print the report to stdout, and append it to the summary of the step where GitHub runs this."""
     from rich.console import Console
 
     terminal = Console()
@@ -117,3 +119,4 @@ def show(report: Report, format: Format) -> None:  # noqa: A002
         report.show(terminal)
     else:
         typer.echo(report.render(format), nl=False)
+    append_summary(report)
