@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, benchmark
+    from bnfold.checking import CheckResult, check
     from bnfold.errors import (
         BnfoldError,
         ExecutionError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Benchmark",
     "BnfoldError",
+    "CheckResult",
     "Comparison",
     "ExecutionError",
     "ExportError",
@@ -49,6 +51,7 @@ __all__ = [
     "TrainingResult",
     "VerificationError",
     "benchmark",
+    "check",
     "export",
     "fold",
     "inspect",
@@ -60,6 +63,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "benchmarking": ("Benchmark", "benchmark"),
+    "checking": ("CheckResult", "check"),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "exporting": ("ExportResult", "export"),
     "folding": ("FoldResult", "fold", "inspect"),

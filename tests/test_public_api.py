@@ -15,6 +15,7 @@ from bnfold import errors
 PUBLIC = [
     "Benchmark",
     "BnfoldError",
+    "CheckResult",
     "Comparison",
     "ExecutionError",
     "ExportError",
@@ -28,6 +29,7 @@ PUBLIC = [
     "TrainingResult",
     "VerificationError",
     "benchmark",
+    "check",
     "export",
     "fold",
     "inspect",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from bnfold.errors import BnfoldError
 from bnfold.reporting import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from bnfold.reporting import Report
 
@@ -24,6 +25,7 @@ __all__ = [
     "ReportOption",
     "emit",
     "parse_reports",
+    "progress",
     "refuse_overwriting",
     "show",
     "write_files",
@@ -50,6 +52,15 @@ ReportOption = Annotated[
     list[str] | None,
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write the report to a file. Repeatable."),
 ]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr, and only on a terminal."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("opening the models") as status:
+        yield status.update
 
 
 def parse_reports(reports: list[str] | None, *, protected: Collection[Path] = ()) -> tuple[tuple[Format, Path], ...]:
