@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, benchmark
     from bnfold.checking import CheckResult, check
+    from bnfold.diagnosing import Environment, doctor
     from bnfold.errors import (
         BnfoldError,
         ExecutionError,
@@ -39,6 +40,7 @@ __all__ = [
     "BnfoldError",
     "CheckResult",
     "Comparison",
+    "Environment",
     "ExecutionError",
     "ExportError",
     "ExportResult",
@@ -52,6 +54,7 @@ __all__ = [
     "VerificationError",
     "benchmark",
     "check",
+    "doctor",
     "export",
     "fold",
     "inspect",
@@ -64,6 +67,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "benchmarking": ("Benchmark", "benchmark"),
     "checking": ("CheckResult", "check"),
+    "diagnosing": ("Environment", "doctor"),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "exporting": ("ExportResult", "export"),
     "folding": ("FoldResult", "fold", "inspect"),
