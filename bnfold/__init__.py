@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, benchmark
+    from bnfold.checking import CheckResult, check
+    from bnfold.diagnosing import Environment, doctor
     from bnfold.errors import (
         BnfoldError,
         ExecutionError,
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Benchmark",
     "BnfoldError",
+    "CheckResult",
     "Comparison",
+    "Environment",
     "ExecutionError",
     "ExportError",
     "ExportResult",
@@ -49,6 +53,8 @@ __all__ = [
     "TrainingResult",
     "VerificationError",
     "benchmark",
+    "check",
+    "doctor",
     "export",
     "fold",
     "inspect",
@@ -60,6 +66,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "benchmarking": ("Benchmark", "benchmark"),
+    "checking": ("CheckResult", "check"),
+    "diagnosing": ("Environment", "doctor"),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "exporting": ("ExportResult", "export"),
     "folding": ("FoldResult", "fold", "inspect"),

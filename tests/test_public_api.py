@@ -15,7 +15,9 @@ from bnfold import errors
 PUBLIC = [
     "Benchmark",
     "BnfoldError",
+    "CheckResult",
     "Comparison",
+    "Environment",
     "ExecutionError",
     "ExportError",
     "ExportResult",
@@ -28,6 +30,8 @@ PUBLIC = [
     "TrainingResult",
     "VerificationError",
     "benchmark",
+    "check",
+    "doctor",
     "export",
     "fold",
     "inspect",

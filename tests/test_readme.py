@@ -62,9 +62,14 @@ def test_the_python_example_runs(clone, heading) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_example_for_ci_is_the_one_that_is_tested() -> None:
+    example = (ROOT / "examples" / "ci" / "github.yml").read_text(encoding="utf-8")
+    assert example.endswith(block("### In continuous integration"))
+
+
 def test_every_command_that_is_named_is_there(clone) -> None:
     names = set(re.findall(r"`bnfold (\w+)", README))
-    assert names == {"inspect", "fold", "verify", "bench", "train", "export"}
+    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "train", "export"}
     for name in names:
         assert run(f"bnfold {name} --help", clone).returncode == 0
 

@@ -22,7 +22,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bnfold.cli import bench, export, fold, inspect, train, verify
+from bnfold.cli import bench, check, doctor, export, fold, inspect, train, verify
 from bnfold.cli.startup import postpone
 from bnfold.errors import BnfoldError
 
@@ -36,7 +36,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train.train, export.export, inspect.inspect, fold.fold, verify.verify, bench.bench):
+for command in (
+    train.train,
+    export.export,
+    inspect.inspect,
+    fold.fold,
+    verify.verify,
+    bench.bench,
+    check.check,
+    doctor.doctor,
+):
     app.command()(command)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports, progress
 from bnfold.reporting import Format, Report
 from bnfold.runtime.sessions import Level
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 __all__ = ["bench"]
 
@@ -41,9 +37,9 @@ def bench(
     """
     files = parse_reports(report, protected=(reference, candidate))
     from bnfold import benchmarking
-    from bnfold.reporting.timing import document
+    from bnfold.reporting.timing import document, suite
 
-    with _progress() as show:
+    with progress() as show:
         result = benchmarking.benchmark(
             reference,
             candidate,
@@ -53,14 +49,4 @@ def bench(
             timeout=timeout,
             progress=show,
         )
-    emit(Report("benchmark", result, document(result)), format, files)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """What is being timed, on stderr, and only on a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status("opening the models") as status:
-        yield status.update
+    emit(Report("benchmark", result, document(result), (suite(result),)), format, files)

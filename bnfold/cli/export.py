@@ -32,7 +32,7 @@ def export(
     source_file = weights or Path("models") / source / "weights.safetensors"
     files = parse_reports(report, protected=(source_file, output or source_file.with_name("model.onnx")))
     from bnfold import exporting
-    from bnfold.reporting.exporting import document
+    from bnfold.reporting.exporting import document, suite
 
     result = exporting.export(source, output=output, weights=weights)
-    emit(Report("export", result, document(result)), format, files)
+    emit(Report("export", result, document(result), (suite(result),)), format, files)

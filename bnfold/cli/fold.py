@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,13 +21,14 @@ from bnfold.cli.options import (
 )
 from bnfold.errors import BnfoldError, ExecutionError, MissingDependencyError, ModelFileError, VerificationError
 from bnfold.reporting import Format, Report
-from bnfold.reporting.document import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bnfold.folding import FoldResult
     from bnfold.modelfile import Saved
+    from bnfold.reporting.cases import Suite
+    from bnfold.reporting.document import Block
     from bnfold.verifying import Comparison
 
 __all__ = ["fold"]
@@ -50,7 +52,8 @@ def fold(
 ) -> None:
     """Move every BatchNormalization that can be moved exactly into the weights around it.
 
-    The result is verified in onnxruntime against the input, with a float64 oracle, before it is kept.
+    The result is verified in onnxruntime against the input, with a float64 oracle, before it is kept. Exits with 1
+    when it is not equivalent, 2 when a file cannot be used, 3 when a model cannot be run.
     """
     from bnfold import folding
 
@@ -64,13 +67,20 @@ def fold(
         _require_runtime()
     result = folding.fold(model, keep=keep or (), merge_branches=merge_branches, repairs=repairs)
     refuse_overwriting(files, result.sources)
-    from bnfold.reporting.fold import document
+    title = f"{model}, in place" if in_place else f"{model} → {target}"
 
     def report_on(comparison: Comparison | None) -> Report:
-        title = f"{model}, in place" if in_place else f"{model} → {target}"
-        return Report("fold", result, document(result, title, _verdict(comparison)))
+        return _report(result, comparison, title, strict=strict)
 
-    saved, account = _save(result, model, target, in_place=in_place, verify=verify, report_on=report_on, files=files)
+    try:
+        saved, account = _save(
+            result, model, target, in_place=in_place, verify=verify, report_on=report_on, files=files
+        )
+    except VerificationError as error:
+        refused = report_on(error.comparison)
+        show(refused, format)  # first: what it says must not depend on a file that cannot be written
+        write_files(refused, files)
+        raise
     show(account, format)
     for line in _remarks(saved):
         typer.echo(line, err=True)
@@ -97,6 +107,23 @@ def _require_runtime() -> None:
         sessions.require()
     except MissingDependencyError as error:
         raise BnfoldError(f"{error}, or leave the result unverified with --no-verify") from None
+
+
+def _report(result: FoldResult, comparison: Comparison | None, title: str, *, strict: bool) -> Report:
+    """What was folded, and in one line that it was verified; or all that was checked, where that came to a no."""
+    from bnfold.reporting import comparison as verified
+    from bnfold.reporting.document import Document, Text
+    from bnfold.reporting.fold import document, suite
+
+    extra = {"verification": comparison}
+    account = document(result, title)
+    suites: tuple[Suite, ...] = (suite(result, strict=strict),)
+    if comparison is None:
+        verdict: tuple[Block, ...] = (Text("not verified", "warning"),)
+    else:
+        verdict = (verified.summary(comparison),) if comparison else verified.document(comparison).blocks
+        suites += (verified.suite(comparison),)
+    return Report("fold", result, Document(account.title, (*account.blocks, *verdict)), suites, extra)
 
 
 def _save(
@@ -131,7 +158,7 @@ def _checked(result: FoldResult, model: Path, temporary: Path, target: Path) -> 
     from bnfold import modelfile, verifying
 
     try:
-        comparison = verifying.verify(model, temporary)
+        comparison = replace(verifying.verify(model, temporary), candidate=str(target))
         modelfile.check_unchanged(result.model)  # it was read a second time to be compared
     except ExecutionError as error:
         raise type(error)(f"{error}; --no-verify writes the result unchecked") from error
@@ -141,14 +168,3 @@ def _checked(result: FoldResult, model: Path, temporary: Path, target: Path) -> 
         message = f"{target}: not written, for the result is not equivalent: {broken}"
         raise VerificationError(f"{message}; --keep leaves a node alone, bnfold inspect names them", comparison)
     return comparison
-
-
-def _verdict(comparison: Comparison | None) -> Text:
-    if comparison is None:
-        return Text("not verified", "warning")
-    text = f"verified in onnxruntime: equivalent on {len(comparison.inputs)} inputs"
-    if comparison.oracle != "float64":
-        return Text(f"{text}, by a tolerance only: there was no float64 to judge by", "warning")
-    ratios = [output.error_ratio for output in comparison.outputs if output.error_ratio is not None]
-    figure = f", {max(ratios):.2f} times the error of the original against float64" if ratios else ""
-    return Text(text + figure, "warning" if any(c.verdict == "warn" for c in comparison.checks) else "good")

@@ -38,8 +38,9 @@ def inspect(
     """
     files = parse_reports(report, protected=(model,))
     from bnfold import folding
-    from bnfold.reporting.fold import document_plan
+    from bnfold.reporting.fold import document_plan, suite
 
     result = folding.inspect(model, keep=keep or (), merge_branches=merge_branches, repairs=repairs)
     refuse_overwriting(files, result.sources)
-    emit(Report("inspection", result, document_plan(result, f"{model}: what fold would do")), format, files)
+    document = document_plan(result, f"{model}: what fold would do")
+    emit(Report("inspection", result, document, (suite(result),)), format, files)

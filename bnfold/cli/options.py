@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnfold.cli.summary import append_summary
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from bnfold.reporting import Report
 
@@ -23,6 +25,7 @@ __all__ = [
     "ReportOption",
     "emit",
     "parse_reports",
+    "progress",
     "refuse_overwriting",
     "show",
     "write_files",
@@ -49,6 +52,15 @@ ReportOption = Annotated[
     list[str] | None,
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write the report to a file. Repeatable."),
 ]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr, and only on a terminal."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("opening the models") as status:
+        yield status.update
 
 
 def parse_reports(reports: list[str] | None, *, protected: Collection[Path] = ()) -> tuple[tuple[Format, Path], ...]:
@@ -105,11 +117,12 @@ def write_files(report: Report, files: tuple[tuple[Format, Path], ...]) -> None:
 
     for format, path in files:  # noqa: A001 - as on the command line
         with staged(path) as temporary:
-            temporary.write_text(report.render(format), encoding="utf-8")
+            # Names of files may hold bytes that are no text.
+            temporary.write_text(report.render(format), encoding="utf-8", errors="backslashreplace")
 
 
 def show(report: Report, format: Format) -> None:  # noqa: A002
-    """Print the report to stdout."""
+    """Print the report to stdout, and append it to the summary of the step where GitHub runs this."""
     from rich.console import Console
 
     terminal = Console()
@@ -117,3 +130,4 @@ def show(report: Report, format: Format) -> None:  # noqa: A002
         report.show(terminal)
     else:
         typer.echo(report.render(format), nl=False)
+    append_summary(report)

@@ -35,7 +35,7 @@ def train(
     names = ("weights.safetensors", "metrics.json", "card.md", "model.onnx")
     files = parse_reports(report, protected=[folder / name for name in names])
     from bnfold import training
-    from bnfold.reporting.training import document
+    from bnfold.reporting.training import document, suite
 
     result = training.train(
         name,
@@ -48,5 +48,5 @@ def train(
         overwrite=overwrite,
         progress=True,
     )
-    emit(Report("training", result, document(result)), format, files)
+    emit(Report("training", result, document(result), (suite(result),)), format, files)
     raise typer.Exit(0 if result else 1)

@@ -28,9 +28,9 @@ def verify(
     """
     files = parse_reports(report, protected=(reference, candidate))
     from bnfold import verifying
-    from bnfold.reporting.comparison import document
+    from bnfold.reporting.comparison import document, suite
 
     result = verifying.verify(reference, candidate, timeout=timeout)
-    emit(Report("comparison", result, document(result)), format, files)
+    emit(Report("comparison", result, document(result), (suite(result),)), format, files)
     if not result:
         raise typer.Exit(1)

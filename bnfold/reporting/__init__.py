@@ -1,20 +1,23 @@
-"""Any result → console, JSON, Markdown.
+"""Any result → console, JSON, Markdown, JUnit, GitHub's annotations.
 
-A result becomes a ``Document`` in the file named for it (``fold.py``, ``comparison.py``, ``timing.py``); ``Report``
-pairs the two, and renders them in any format.
+A result becomes a ``Document`` for people, and ``Suite``s of cases for what counts them, in the file named for it
+(``fold.py``, ``comparison.py``, ``timing.py``, …); ``Report`` joins the three, and renders them in any format.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bnfold.reporting import console, data, markdown
+from bnfold.reporting import console, data, github, markdown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
+    from bnfold.reporting.cases import Suite
     from bnfold.reporting.document import Document
 
 __all__ = ["Format", "Report"]
@@ -26,6 +29,8 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     MARKDOWN = "markdown"
+    JUNIT = "junit"
+    GITHUB = "github"
 
 
 @dataclass(frozen=True)
@@ -36,18 +41,28 @@ class Report:
         kind: What sort of result: ``fold``, ``comparison``, ``benchmark``, … (the JSON's ``kind``).
         result: The dataclass itself.
         document: The same for people.
+        suites: The same as questions and answers.
+        extra: What the JSON has besides the fields of the result.
     """
 
     kind: str
     result: object
     document: Document
+    suites: tuple[Suite, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     def render(self, format: Format) -> str:  # noqa: A002 - named as on the command line
         """The report as text, ending in a newline."""
         if format is Format.JSON:
-            return data.render(self.result, self.kind)
+            return data.render(self.result, self.kind, self.extra)
         if format is Format.MARKDOWN:
             return markdown.render(self.document)
+        if format is Format.JUNIT:
+            from bnfold.reporting import junit  # XML takes a while to load
+
+            return junit.render(self.kind, self.suites)
+        if format is Format.GITHUB:
+            return github.render(self.document, self.suites)
         return console.render(self.document)
 
     def show(self, terminal: Console) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
     from bnfold.verifying import Check, Comparison
 
-__all__ = ["document"]
+__all__ = ["document", "suite", "summary"]
 
 
 def document(result: Comparison) -> Document:
@@ -20,6 +21,29 @@ def document(result: Comparison) -> Document:
         f"{result.candidate} against {result.reference}",
         (table, *_inputs(result), *_tolerance(result), _verdict(result)),
     )
+
+
+def suite(result: Comparison) -> Suite:
+    """One case a check."""
+    return Suite("verify", tuple(map(_case, result.checks)))
+
+
+def summary(result: Comparison) -> Text:
+    """The verdict in one line, for reports that are about more."""
+    if not result:
+        return _verdict(result)
+    text = f"verified in onnxruntime: equivalent on {len(result.inputs)} inputs"
+    if result.oracle != "float64":
+        return Text(f"{text}, by a tolerance only: there was no float64 to judge by", "warning")
+    ratios = [output.error_ratio for output in result.outputs if output.error_ratio is not None]
+    figure = f", {max(ratios):.2f} times the error of the original against float64" if ratios else ""
+    return Text(text + figure, "warning" if any(c.verdict == "warn" for c in result.checks) else "good")
+
+
+def _case(check: Check) -> Case:
+    measured = f" ({_number(check.figure)}, limit {_number(check.limit)})" if check.limit is not None else ""
+    excess = check.figure / check.limit if check.figure is not None and check.limit else float("inf")
+    return Case(check.name, Outcome(check.verdict.value), check.message + measured, excess)
 
 
 def _row(check: Check) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 Every object starts with ``schema_version`` and ``kind``. A field that a result marks with
 ``metadata={"json": False}`` (a whole model, say) stays out. JSON has no infinity and no NaN: they become the
-strings ``"inf"``, ``"-inf"`` and ``"nan"``, so that nothing is lost and every parser reads the file.
+strings ``"inf"``, ``"-inf"`` and ``"nan"``, so that nothing is lost and every parser reads the file. The schemas are
+in ``docs/schema``; a later version of bnfold may add fields without a new ``schema_version``.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ __all__ = ["SCHEMA_VERSION", "render"]
 SCHEMA_VERSION = 1
 
 
-def render(result: object, kind: str) -> str:
-    """A result (a dataclass) as indented JSON with a newline at its end."""
+def render(result: object, kind: str, extra: Mapping[str, object] | None = None) -> str:
+    """A result (a dataclass), and what else is to be said, as indented JSON with a newline at its end."""
     fields = _plain(result)
     if not isinstance(fields, dict):
         raise TypeError(f"a result is a dataclass, not {type(result).__name__}")
-    return json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}, indent=2, ensure_ascii=False) + "\n"
+    more = {name: _plain(value) for name, value in (extra or {}).items()}
+    document = {"schema_version": SCHEMA_VERSION, "kind": kind, **fields, **more}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _plain(value: object) -> object:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
     from bnfold.exporting import ExportResult
 
-__all__ = ["document"]
+__all__ = ["document", "suite"]
 
 _COLUMNS = ("inputs", "rows", "batch", "error ratio", "scaled error")
 
@@ -33,3 +34,12 @@ def document(result: ExportResult) -> Document:
             Text(f"BatchNormalizations kept: {result.batch_norms} of {result.batch_norms}", "good"),
         ),
     )
+
+
+def suite(result: ExportResult) -> Suite:
+    """One case for each set of inputs on which ONNX and PyTorch agree."""
+    cases = (
+        Case(f"{case.inputs}, batch {case.batch}", Outcome.PASS, f"agrees with PyTorch, error ratio {case.ratio:.3f}")
+        for case in result.agreement
+    )
+    return Suite("export", tuple(cases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from bnfold.folding import Absorption, Folded, FoldResult, Kept, Merged
     from bnfold.reporting.document import Block
 
-__all__ = ["document", "document_plan"]
+__all__ = ["document", "document_plan", "suite"]
 
 _BATCH_NORM = "BatchNormalization"
 _OTHER = "constant factor or term", "constant factors or terms"
@@ -23,14 +24,8 @@ _MOST_CONSTANTS = 16  # folded factors and terms; more are only counted
 _NOTABLE_SHIFT = 32.0  # standard deviations: five bits of the other readers
 
 
-def document(result: FoldResult, title: str, verdict: Text | None = None) -> Document:
-    """The table, and one line that sums it up.
-
-    Args:
-        result: The fold.
-        title: What was folded, and into what.
-        verdict: How the verification came out, if there was one.
-    """
+def document(result: FoldResult, title: str) -> Document:
+    """The table, and one line that sums it up."""
     kept = [entry for entry in result.kept if entry.is_batch_norm]
     others = [entry for entry in result.folded if not entry.is_batch_norm]
     shown = result.folded if len(others) <= _MOST_CONSTANTS else tuple(e for e in result.folded if e.is_batch_norm)
@@ -40,8 +35,6 @@ def document(result: FoldResult, title: str, verdict: Text | None = None) -> Doc
     blocks += _summary(result)
     if left := len(result.kept) - len(kept):
         blocks.append(Text(f"{_counted(left, _OTHER)} stay{'s' * (left == 1)}: bnfold inspect tells why"))
-    if verdict is not None:
-        blocks.append(verdict)
     return Document(title, tuple(blocks))
 
 
@@ -53,6 +46,14 @@ def document_plan(result: FoldResult, title: str) -> Document:
     columns = (_heading(result), "", "route", "into what, or what blocks it")
     blocks: list[Block] = [Table(columns, tuple(rows))] if rows else []
     return Document(title, (*blocks, *_summary(result)))
+
+
+def suite(result: FoldResult, *, strict: bool = False) -> Suite:
+    """One case a BatchNormalization; one that was kept is a note, or a failure where none may be."""
+    folded = [Case(entry.node, Outcome.PASS, _folded(entry)[-1]) for entry in result.folded if entry.is_batch_norm]
+    outcome = Outcome.FAIL if strict else Outcome.NOTE
+    kept = [Case(entry.node, outcome, f"kept: {_kept(entry)[-1]}") for entry in result.kept if entry.is_batch_norm]
+    return Suite("fold", (*folded, *kept))
 
 
 def _group(node: str, outcome: str, lines: list[tuple[str, str]]) -> list[tuple[str, str, str, str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, ModelFacts, Timing
     from bnfold.reporting.document import Style
 
-__all__ = ["document"]
+__all__ = ["document", "suite"]
 
 _DEFAULT_LEVEL = "all"
 _STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain"}
@@ -21,6 +22,18 @@ def document(result: Benchmark) -> Document:
     return Document(
         f"{result.candidate.name} against {result.reference.name}",
         (_times(result), _facts(result), _conditions(result), *_answers(result)),
+    )
+
+
+def suite(result: Benchmark) -> Suite:
+    """Two cases a level; figures are no failures, whatever they are."""
+    return Suite(
+        "bench",
+        tuple(
+            Case(f"{what} at level {level.level}", Outcome.PASS, _words(timing))
+            for level in result.levels
+            for what, timing in (("latency", level.latency), ("load", level.load))
+        ),
     )
 
 

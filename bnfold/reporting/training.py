@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
     from bnfold.training import Epoch, TrainingResult
 
-__all__ = ["document"]
+__all__ = ["document", "suite"]
 
 _COLUMNS = ("epoch", "loss", "train accuracy", "held-out accuracy", "seconds")
 
@@ -28,6 +29,13 @@ def document(result: TrainingResult) -> Document:
             Text(f"weights.safetensors, metrics.json and card.md are in {result.folder}"),
         ),
     )
+
+
+def suite(result: TrainingResult) -> Suite:
+    """One case: the accuracy, against the target if there was one."""
+    target = "" if result.target is None else f", and the target is {result.target:.2%}"
+    message = f"{result.accuracy:.2%} of {result.held_out_size} held-out rows{target}"
+    return Suite("train", (Case("held-out accuracy", Outcome.PASS if result else Outcome.FAIL, message),))
 
 
 def _some(epochs: tuple[Epoch, ...]) -> tuple[Epoch, ...]:

@@ -10,6 +10,7 @@ from bnfold.cli import main
 @pytest.fixture
 def command(monkeypatch, capsys):
     """``command("fold", path, …)`` gives the exit code, stdout and stderr of ``bnfold fold path …``."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["bnfold", *map(str, arguments)])

@@ -42,8 +42,8 @@ def test_each_check_is_a_line_with_its_figure_and_limit():
     )
 
 
-@pytest.mark.parametrize("form", Format)
-def test_the_smallest_tolerance_and_the_inputs_are_in_every_format(form):
+@pytest.mark.parametrize("form", [Format.TABLE, Format.JSON, Format.MARKDOWN])
+def test_the_smallest_tolerance_and_the_inputs_are_in_every_format_for_people(form):
     result = comparison(Verdict.PASS)
     text = Report("comparison", result, document(result)).render(form)
     assert "1.5e-07" in text or "1.50e-07" in text

@@ -1,0 +1,71 @@
+"""``bnfold check``: fold a model, verify and time the result; one report and one exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from bnfold.cli.options import (
+    FormatOption,
+    KeepOption,
+    MergeOption,
+    RepairsOption,
+    ReportOption,
+    emit,
+    parse_reports,
+    progress,
+    refuse_overwriting,
+)
+from bnfold.reporting import Format, Report
+
+__all__ = ["check"]
+
+
+def check(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", readable=False, help="The .onnx file; it is never changed.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write the folded model, if it is equivalent.")
+    ] = None,
+    keep: KeepOption = None,
+    merge_branches: MergeOption = None,
+    repairs: RepairsOption = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A BatchNormalization that was kept is a no.")] = False,
+    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Time the two models.")] = True,
+    min_speedup: Annotated[
+        float | None,
+        typer.Option(metavar="RATIO", help="A latency that surely gains less, at onnxruntime's defaults, is a no."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one run may take.")] = 600,
+    format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
+    report: ReportOption = None,
+) -> None:
+    """Fold a model, verify the result against it, and time the two.
+
+    Exits with 0 when every answer is yes, 1 when one is no, 2 when a file cannot be used, 3 when a model cannot be run.
+    """
+    outputs = () if output is None else (output, output.with_name(f"{output.name}.data"))
+    files = parse_reports(report, protected=(model, *outputs))
+    from bnfold import checking
+    from bnfold.reporting.checking import document, suites
+
+    with progress() as tell:
+        result = checking.check(
+            model,
+            output=output,
+            keep=keep or (),
+            merge_branches=merge_branches,
+            repairs=repairs,
+            strict=strict,
+            bench=bench,
+            min_speedup=min_speedup,
+            timeout=timeout,
+            progress=tell,
+        )
+    refuse_overwriting(files, result.fold.sources)
+    emit(Report("check", result, document(result), suites(result)), format, files)
+    if not result:
+        raise typer.Exit(1)
