@@ -9,6 +9,7 @@ import typer
 
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format
+from bnfold.runtime.sessions import Level
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormatOption",
+    "JobsOption",
     "KeepOption",
+    "LevelOption",
+    "MemoryLimitOption",
     "MergeOption",
+    "ProviderOption",
     "RepairsOption",
     "ReportOption",
     "emit",
@@ -44,6 +49,30 @@ MergeOption = Annotated[
 RepairsOption = Annotated[
     bool,
     typer.Option("--repairs", help="Fold behind zero padding too, for a node or a channel more. Measure if it pays."),
+]
+ProviderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME[:KEY=VALUE,…]",
+        help="Compare on this execution provider too: cuda, tensorrt, openvino, coreml, … Exit 3 unless it really runs "
+        "the Conv, ConvTranspose, Gemm, MatMul and BatchNormalization of both models. Repeatable.",
+    ),
+]
+LevelOption = Annotated[
+    list[Level] | None,
+    typer.Option("--level", help="How much onnxruntime may optimise, beside nothing at all. Repeatable."),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="How many providers and levels run side by side.")]
+MemoryLimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-limit",
+        min=64,
+        metavar="MIB",
+        help="How much memory one run may take, on Linux.",
+        show_default="most of the machine's",
+    ),
 ]
 ReportOption = Annotated[
     list[str] | None,

@@ -7,13 +7,16 @@ judging.py        the rule and its limits
 channels.py       the same for each channel of an output
 integers.py       the same for integers
 running.py        runs all of these in child processes
+settings.py       the same on other execution providers and at other levels
 comparison.py     the result
 """
 
 from __future__ import annotations
 
 import tempfile
-from functools import cache
+import threading
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +31,9 @@ from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
 from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
 from bnfold.verifying.interface import compare_interfaces
-from bnfold.verifying.judging import NEIGHBOURS, OutputRuns, judge
+from bnfold.verifying.judging import NEIGHBOURS, judge
 from bnfold.verifying.running import LEVEL, Runner, naming
+from bnfold.verifying.settings import Setting, compare_there, further_settings, runs_of, side_by_side
 
 if TYPE_CHECKING:
     import os
@@ -37,8 +41,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from bnfold.runtime.inputs import InputSet
     from bnfold.runtime.sessions import Outputs
+    from bnfold.verifying.settings import Compared
 
 __all__ = ["Check", "Comparison", "OutputFigures", "Verdict", "verify"]
 
@@ -48,16 +52,25 @@ def verify(
     candidate: str | os.PathLike[str] | ir.Model,
     *,
     timeout: float = TIMEOUT,
+    memory_limit: int | None = None,
+    providers: Sequence[str] = (),
+    levels: Sequence[str] = (),
+    jobs: int = 1,
 ) -> Comparison:
     """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
 
-    Both run in onnxruntime on the CPU, with its optimisations off, in child processes. Models that are not
-    equivalent are a result, not an error.
+    Both run in onnxruntime on the CPU, with its optimisations off, and then wherever else was asked for, in child
+    processes. Models that are not equivalent are a result, not an error.
 
     Args:
         reference: The model that is right: a path or an ``onnx_ir.Model``.
         candidate: The model to judge.
         timeout: Seconds that each child process may take.
+        memory_limit: Bytes that each child process may take; by default most of the machine's. On Linux only.
+        providers: Execution providers to run on as well: ``cuda``, ``openvino``, ``NAME:key=value,key=value``. To ask
+            for one is a demand that it really runs the models.
+        levels: How much onnxruntime may optimise, beside nothing: ``basic``, ``extended``, ``all``.
+        jobs: How many providers and levels run side by side; the verdict is the same.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
@@ -66,9 +79,13 @@ def verify(
         ModelError: A model cannot be read, or has inputs or outputs that are no tensors of numbers.
         ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long. Or nothing can be
             told from running it: the reference is random, or both give nothing but NaN and Inf.
+        ProviderError: An execution provider that was asked for is missing, does not load, or did not run a Conv,
+            ConvTranspose, Gemm, MatMul or BatchNormalization of a model.
+        BnfoldError: There is no such level, or a provider's options cannot be read.
         MissingDependencyError: onnxruntime is not installed.
     """
     sessions.require()
+    settings = further_settings(providers, levels)
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
@@ -77,7 +94,11 @@ def verify(
         if _failed(checks):
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
             return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
-        runner = Runner(timeout)
+        stop = threading.Event()
+        runner = Runner(timeout, memory_limit, stop=stop)
+        runners = [replace(runner, provider=setting.provider, level=setting.level) for setting in settings]
+        for there in {there.provider: there for there in runners}.values():
+            there.probe()  # what is not there is told before any work
         with naming("reference"):
             inputs, expected, notes = runner.run_reference(left.path, left.model)
         with naming("candidate"):
@@ -93,9 +114,17 @@ def verify(
         if exact is None:
             checks.append(Check("float64 oracle", Verdict.WARN, f"a tolerance decides, for there is none: {reason}"))
         neighbours = cache(lambda: runner.run_neighbours(left.path, inputs, NEIGHBOURS))
-        judged = [judge(_runs(name, inputs, expected, got, exact, neighbours)) for name in expected[0]]
-    checks += [check for found, _ in judged for check in found]
-    figures = tuple(figure for _, figure in judged)
+
+        def compare_here() -> Compared:
+            judged = [judge(runs_of(name, inputs, expected, got, exact, neighbours)) for name in expected[0]]
+            return [check for found, _ in judged for check in found], [figure for _, figure in judged]
+
+        paths = left.path, right.path
+        places = zip(settings, runners, strict=True)
+        further: list[Callable[[], Compared]] = [partial(compare_there, *at, paths, inputs, exact) for at in places]
+        compared = side_by_side(jobs, [compare_here, *further], stop)
+    checks += [check for found, _ in compared for check in found]
+    figures = tuple(figure for _, found in compared for figure in found)
     return Comparison(
         reference=left.name,
         candidate=right.name,
@@ -107,6 +136,7 @@ def verify(
         level=LEVEL,
         inputs=tuple(map(str, inputs)),
         seeds=tuple(one.seed for one in inputs),
+        settings=tuple(map(str, [Setting(), *settings])),
     )
 
 
@@ -125,27 +155,4 @@ def _nothing_to_compare(reference: Sequence[Outputs], candidate: Sequence[Output
     return bool(pairs) and all(
         array.dtype.kind not in "iub" and not np.isfinite(array).any() and not nonfinite_mismatches(array, other)
         for array, other in pairs
-    )
-
-
-def _runs(
-    name: str,
-    inputs: Sequence[InputSet],
-    reference: Sequence[Outputs],
-    candidate: Sequence[Outputs],
-    exact: Sequence[Outputs] | None,
-    neighbours: Callable[[], Sequence[Sequence[Outputs]]],
-) -> OutputRuns:
-    """What is known about one output."""
-    expected = [outputs[name] for outputs in reference]
-    return OutputRuns(
-        name=name,
-        sets=[str(one) for one in inputs],
-        reference=expected,
-        candidate=[outputs[name] for outputs in candidate],
-        exact=None if exact is None else [outputs[name] for outputs in exact],
-        neighbours=lambda: [
-            [outputs[name] for outputs in of_set if outputs[name].shape == array.shape]
-            for of_set, array in zip(neighbours(), expected, strict=True)
-        ],
     )

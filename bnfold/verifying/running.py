@@ -13,9 +13,11 @@ from bnfold.agreement import unit_roundoff
 from bnfold.errors import ExecutionError
 from bnfold.runtime.inputs import default_inputs, fallback_inputs
 from bnfold.runtime.isolation import run_isolated
+from bnfold.runtime.providers import CPU, Provider
 from bnfold.runtime.sessions import Level, Refusal
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     import onnx_ir as ir
@@ -41,9 +43,26 @@ class Runner:
 
     Attributes:
         timeout: Seconds that each child process may take.
+        memory_limit: Bytes that each child process may take; None for most of the machine's.
+        provider: The execution provider.
+        level: How much onnxruntime may optimise.
+        stop: Once set, every child process ends.
     """
 
     timeout: float
+    memory_limit: int | None = None
+    provider: Provider = CPU
+    level: Level = LEVEL
+    stop: threading.Event | None = None
+
+    def probe(self) -> None:
+        """See that the provider is there and loads.
+
+        Raises:
+            ProviderError: It does not.
+        """
+        if not self.provider.is_cpu:
+            self._isolate("bnfold.runtime.providers:probe", {"provider": self.provider}, str(self.provider))
 
     def run_reference(self, path: str, model: ir.Model) -> tuple[list[InputSet], list[Outputs], list[str]]:
         """The input sets that the reference takes, its outputs, and what is to be said about the others.
@@ -53,7 +72,7 @@ class Runner:
         """
         notes: list[str] = []
         for inputs in (default_inputs(model), fallback_inputs(model)):
-            results, same = self._call("bnfold.runtime.sessions:run_twice", path, inputs, level=LEVEL)
+            results, same = self._call("bnfold.runtime.sessions:run_twice", path, inputs, level=self.level)
             if not all(same):
                 raise ExecutionError(f"{path}: non-deterministic: two runs on the same input differ{_random_in(model)}")
             refused = _refused(inputs, results)
@@ -98,14 +117,28 @@ class Runner:
                     return None, f"it disagrees with onnxruntime about what '{name}' is"
         return exact, ""
 
+    def run_there(self, path: str, inputs: Sequence[InputSet]) -> tuple[list[Outputs | Refusal], str]:
+        """The outputs on the provider, and which operators it left to others.
+
+        Raises:
+            ProviderError: The provider did not run the model.
+            ExecutionError: It crashed, or was refused.
+        """
+        results: tuple[list[Outputs | Refusal], str] = self._call(
+            "bnfold.runtime.sessions:run_there", path, inputs, level=self.level, provider=self.provider
+        )
+        return results
+
     def run_neighbours(self, path: str, inputs: Sequence[InputSet], count: int) -> list[list[Outputs]]:
         """For each set of inputs, the outputs of the neighbours that took it."""
-        by_neighbour = self._call("bnfold.verifying.neighbours:run", path, inputs, level=LEVEL, count=count)
+        by_neighbour = self._call(
+            "bnfold.verifying.neighbours:run", path, inputs, level=self.level, count=count, provider=self.provider
+        )
         by_set = zip(*by_neighbour, strict=True)
         return [[result for result in results if not isinstance(result, Refusal)] for results in by_set]
 
     def _run(self, path: str, inputs: Sequence[InputSet]) -> list[Outputs | Refusal]:
-        results: list[Outputs | Refusal] = self._call("bnfold.runtime.sessions:run", path, inputs, level=LEVEL)
+        results: list[Outputs | Refusal] = self._call("bnfold.runtime.sessions:run", path, inputs, level=self.level)
         return results
 
     def _evaluate(self, path: str, inputs: Sequence[InputSet], *, widen: bool) -> tuple[list[Outputs] | None, str]:
@@ -120,7 +153,11 @@ class Runner:
 
     def _call(self, function: str, path: str, inputs: Sequence[InputSet], **kwargs: object) -> Any:
         arguments = {"path": path, "feeds": [one.feeds for one in inputs], **kwargs}
-        return run_isolated(function, arguments, subject=path, timeout=self.timeout)
+        return self._isolate(function, arguments, path)
+
+    def _isolate(self, function: str, arguments: dict[str, object], subject: str) -> Any:
+        limits: dict[str, Any] = {"timeout": self.timeout, "memory_limit": self.memory_limit, "stop": self.stop}
+        return run_isolated(function, arguments, subject=subject, **limits)
 
 
 @contextmanager
