@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import search
+from benchmarks import search, verifying
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +50,8 @@ def test_a_result_that_is_not_exact_ends_the_benchmark(monkeypatch) -> None:
     monkeypatch.setattr(search, "_error", lambda reference, candidate: float("nan"))
     with pytest.raises(SystemExit, match="not exact: chain of 2"):
         search.main(["--sizes", "2", "--repeats", "1", "--graphs", "chain"])
+
+
+def test_the_verifying_benchmark_verifies_a_fold_of_resnet_50(capsys) -> None:
+    assert verifying.main(["--size", "32", "--widths", "4", "4", "8", "8"])
+    assert capsys.readouterr().out.startswith("53 folded; equivalent; ")

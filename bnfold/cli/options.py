@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,15 +24,28 @@ __all__ = [
     "LevelOption",
     "MemoryLimitOption",
     "MergeOption",
+    "Oracle",
+    "OracleOption",
     "ProviderOption",
     "RepairsOption",
     "ReportOption",
+    "ToleranceOption",
     "emit",
     "parse_reports",
+    "parse_tolerances",
     "refuse_overwriting",
     "show",
     "write_files",
 ]
+
+
+class Oracle(StrEnum):
+    """As ``bnfold.verifying`` has it, which takes long to load."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
 KeepOption = Annotated[
@@ -74,6 +88,20 @@ MemoryLimitOption = Annotated[
         show_default="most of the machine's",
     ),
 ]
+OracleOption = Annotated[
+    Oracle,
+    typer.Option(
+        "--oracle", help="Compute the reference in float64: where it is affordable, whatever it costs, or not at all."
+    ),
+]
+ToleranceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tolerance",
+        metavar="[OUTPUT:]NUMBER",
+        help="What an output of floats may differ by, over its largest value; decides instead of float64. Repeatable.",
+    ),
+]
 ReportOption = Annotated[
     list[str] | None,
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write the report to a file. Repeatable."),
@@ -95,6 +123,22 @@ def parse_reports(reports: list[str] | None, *, protected: Collection[Path] = ()
     for index, (_, path) in enumerate(files):
         refuse_overwriting(files[:index], (path,))
     return files
+
+
+def parse_tolerances(tolerances: list[str] | None) -> dict[str, float]:
+    """``["1e-3", "logits:1e-2"]`` by output, ``""`` for all others; the name may hold colons.
+
+    Raises:
+        BnfoldError: What is given is no number.
+    """
+    found = {}
+    for text in tolerances or ():
+        name, _, number = text.rpartition(":")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise BnfoldError(f"--tolerance {text}: give NUMBER or OUTPUT:NUMBER") from None
+    return found
 
 
 def refuse_overwriting(files: tuple[tuple[Format, Path], ...], protected: Collection[Path]) -> None:

@@ -12,10 +12,14 @@ from bnfold.cli.options import (
     JobsOption,
     LevelOption,
     MemoryLimitOption,
+    Oracle,
+    OracleOption,
     ProviderOption,
     ReportOption,
+    ToleranceOption,
     emit,
     parse_reports,
+    parse_tolerances,
 )
 from bnfold.reporting import Format, Report
 
@@ -29,6 +33,8 @@ def verify(
     candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", readable=False, help="The .onnx file to judge.")],
     provider: ProviderOption = None,
     level: LevelOption = None,
+    oracle: OracleOption = Oracle.AUTO,
+    tolerance: ToleranceOption = None,
     jobs: JobsOption = 1,
     memory_limit: MemoryLimitOption = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one run may take.")] = 600,
@@ -41,6 +47,7 @@ def verify(
     or not where it was asked for.
     """
     files = parse_reports(report, protected=(reference, candidate))
+    limits = parse_tolerances(tolerance)
     from bnfold import verifying
     from bnfold.reporting.comparison import document
 
@@ -52,6 +59,8 @@ def verify(
         providers=provider or (),
         levels=level or (),
         jobs=jobs,
+        oracle=oracle,
+        tolerances=limits,
     )
     emit(Report("comparison", result, document(result)), format, files)
     if not result:

@@ -1,11 +1,14 @@
 """verify(reference, candidate) → Comparison: does the candidate compute what the reference computes?
 
 interface.py      the same inputs and outputs
-oracle.py         the reference's function in float64, to judge both by
+oracle.py         the reference's function in float64, to judge both by; inference_ops.py, window_ops.py: its operators
 neighbours.py     how far models that are as good as the reference lie from it
+expense.py        how much of the oracle to take, by what cost.py estimates
+outputs.py        every output, by the rule
 judging.py        the rule and its limits
 channels.py       the same for each channel of an output
 integers.py       the same for integers
+likeness.py       what never decides
 running.py        runs all of these in child processes
 settings.py       the same on other execution providers and at other levels
 comparison.py     the result
@@ -16,32 +19,34 @@ from __future__ import annotations
 import tempfile
 import threading
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bnfold.agreement import nonfinite_mismatches
-from bnfold.errors import ExecutionError
+from bnfold.errors import BnfoldError, ExecutionError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
 from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
+from bnfold.verifying.expense import Oracle
 from bnfold.verifying.interface import compare_interfaces
-from bnfold.verifying.judging import NEIGHBOURS, judge
-from bnfold.verifying.running import LEVEL, Runner, naming
-from bnfold.verifying.settings import Setting, compare_there, further_settings, runs_of, side_by_side
+from bnfold.verifying.outputs import judge_outputs
+from bnfold.verifying.running import LEVEL, Runner, naming, run_oracle
+from bnfold.verifying.settings import Setting, compare_there, further_settings, side_by_side
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
     from bnfold.runtime.sessions import Outputs
+    from bnfold.runtime.sources import Opened
     from bnfold.verifying.settings import Compared
 
 __all__ = ["Check", "Comparison", "OutputFigures", "Verdict", "verify"]
@@ -56,6 +61,8 @@ def verify(
     providers: Sequence[str] = (),
     levels: Sequence[str] = (),
     jobs: int = 1,
+    oracle: str = Oracle.AUTO,
+    tolerances: Mapping[str, float] | float | None = None,
 ) -> Comparison:
     """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
 
@@ -71,6 +78,9 @@ def verify(
             for one is a demand that it really runs the models.
         levels: How much onnxruntime may optimise, beside nothing: ``basic``, ``extended``, ``all``.
         jobs: How many providers and levels run side by side; the verdict is the same.
+        oracle: Whether to compute the reference in float64: ``auto``, where it is affordable; ``always``; ``never``.
+        tolerances: What an output of floats may differ by, over its largest value: by name, or for all. It decides
+            then instead of float64.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
@@ -81,15 +91,19 @@ def verify(
             told from running it: the reference is random, or both give nothing but NaN and Inf.
         ProviderError: An execution provider that was asked for is missing, does not load, or did not run a Conv,
             ConvTranspose, Gemm, MatMul or BatchNormalization of a model.
-        BnfoldError: There is no such level, or a provider's options cannot be read.
+        BnfoldError: There is no such level, oracle or output, or a provider's options cannot be read.
         MissingDependencyError: onnxruntime is not installed.
     """
     sessions.require()
     settings = further_settings(providers, levels)
+    limits = {"": float(tolerances)} if isinstance(tolerances, (int, float)) else dict(tolerances or {})
+    if oracle not in [*Oracle]:
+        raise BnfoldError(f"oracle: {oracle} is none of {', '.join(Oracle)}")
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
         only_tensors(left.model, left.name)
+        _check_names(limits, left)
         checks = compare_interfaces(left.model, right.model)
         if _failed(checks):
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
@@ -108,21 +122,19 @@ def verify(
         got = [result for result in results if not isinstance(result, Refusal)]
         if _nothing_to_compare(expected, got):
             raise ExecutionError(f"{left.name}: could not be checked: its outputs hold nothing but NaN and Inf")
-        exact, reason = runner.run_exactly(left.path, inputs, expected)
+        exact, how = run_oracle(runner, Oracle(oracle), left, inputs, expected)
         checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
         checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
-        if exact is None:
-            checks.append(Check("float64 oracle", Verdict.WARN, f"a tolerance decides, for there is none: {reason}"))
-        neighbours = cache(lambda: runner.run_neighbours(left.path, inputs, NEIGHBOURS))
-
-        def compare_here() -> Compared:
-            judged = [judge(runs_of(name, inputs, expected, got, exact, neighbours)) for name in expected[0]]
-            return [check for found, _ in judged for check in found], [figure for _, figure in judged]
-
-        paths = left.path, right.path
-        places = zip(settings, runners, strict=True)
-        further: list[Callable[[], Compared]] = [partial(compare_there, *at, paths, inputs, exact) for at in places]
-        compared = side_by_side(jobs, [compare_here, *further], stop)
+        checks += how
+        neighbours = partial(runner.run_neighbours, left.path)
+        tasks: list[Callable[[], Compared]] = [
+            partial(judge_outputs, inputs, expected, got, exact, neighbours, limits),
+            *(
+                partial(compare_there, *place, (left.path, right.path), inputs, exact, limits)
+                for place in zip(settings, runners, strict=True)
+            ),
+        ]
+        compared = side_by_side(jobs, tasks, stop)
     checks += [check for found, _ in compared for check in found]
     figures = tuple(figure for _, found in compared for figure in found)
     return Comparison(
@@ -132,12 +144,21 @@ def verify(
         checks=tuple(checks),
         outputs=figures,
         needed_tolerance=max(figure.needed_tolerance for figure in figures),
-        oracle="tolerance" if exact is None else "float64",
+        oracle="tolerance" if all(one is None for one in exact) else "float64",
         level=LEVEL,
         inputs=tuple(map(str, inputs)),
         seeds=tuple(one.seed for one in inputs),
         settings=tuple(map(str, [Setting(), *settings])),
     )
+
+
+def _check_names(tolerances: Mapping[str, float], model: Opened) -> None:
+    names = [value.name or "" for value in model.model.graph.outputs]
+    for name, tolerance in tolerances.items():
+        if name and name not in names:
+            raise BnfoldError(f"tolerance: {model.name} has no output '{name}', only {', '.join(names)}")
+        if not tolerance >= 0:
+            raise BnfoldError(f"tolerance: {tolerance} is less than nothing")
 
 
 def _failed(checks: Sequence[Check]) -> bool:

@@ -8,32 +8,31 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bnfold.errors import BnfoldError, ExecutionError
 from bnfold.runtime.providers import CPU, Provider, parse
 from bnfold.runtime.sessions import Level, Refusal
 from bnfold.verifying.comparison import Check, Verdict
-from bnfold.verifying.judging import NEIGHBOURS, OutputRuns, judge
+from bnfold.verifying.outputs import judge_outputs
 from bnfold.verifying.running import LEVEL, naming
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bnfold.runtime.inputs import InputSet
     from bnfold.runtime.sessions import Outputs
     from bnfold.verifying.comparison import OutputFigures
     from bnfold.verifying.running import Runner
 
-    Exact = Sequence[Outputs] | None
     Run = Outputs | Refusal
     Compared = tuple[list[Check], list[OutputFigures]]
 
 T = TypeVar("T")
 
-__all__ = ["Setting", "compare_there", "further_settings", "runs_of", "side_by_side"]
+__all__ = ["Setting", "compare_there", "further_settings", "side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,12 @@ def further_settings(providers: Sequence[str], levels: Sequence[str]) -> list[Se
 
 
 def compare_there(
-    setting: Setting, runner: Runner, paths: tuple[str, str], inputs: Sequence[InputSet], exact: Exact
+    setting: Setting,
+    runner: Runner,
+    paths: tuple[str, str],
+    inputs: Sequence[InputSet],
+    exact: Sequence[Outputs | None],
+    tolerances: Mapping[str, float],
 ) -> Compared:
     """The checks and figures of one setting.
 
@@ -73,7 +77,8 @@ def compare_there(
         runner: Runs models there.
         paths: The reference and the candidate.
         inputs: The sets that both take on the CPU.
-        exact: What they give in float64.
+        exact: What they give in float64; None where that is not known.
+        tolerances: As for ``judge_outputs``.
 
     Raises:
         ProviderError: The provider did not run one of the models.
@@ -92,17 +97,12 @@ def compare_there(
             sets.append(inputs[index])
             expected.append(left)
             got.append(right)
-            truth.append(None if exact is None else exact[index])
+            truth.append(exact[index])
     if not sets:
         raise ExecutionError(f"{setting}: no input was taken by both models; {checks[-1].message}")
-    neighbours = cache(lambda: runner.run_neighbours(paths[0], sets, NEIGHBOURS))
-    figures = []
-    for name in expected[0]:
-        known = None if exact is None else [one for one in truth if one is not None]
-        found, figure = judge(runs_of(name, sets, expected, got, known, neighbours))
-        checks += [replace(check, name=f"{check.name} ({setting})") for check in found]
-        figures.append(replace(figure, provider=str(setting.provider), level=str(setting.level)))
-    return checks, figures
+    found, figures = judge_outputs(sets, expected, got, truth, partial(runner.run_neighbours, paths[0]), tolerances)
+    checks += [replace(check, name=f"{check.name} ({setting})") for check in found]
+    return checks, [replace(one, provider=str(setting.provider), level=str(setting.level)) for one in figures]
 
 
 def _provided(setting: Setting, of_reference: str, of_candidate: str) -> Check:
@@ -122,29 +122,6 @@ def _refusals(
         elif isinstance(right, Refusal):
             checks.append(Check(f"inputs ({setting})", Verdict.FAIL, f"the candidate refuses {one}: {right.reason}"))
     return checks
-
-
-def runs_of(
-    name: str,
-    inputs: Sequence[InputSet],
-    reference: Sequence[Outputs],
-    candidate: Sequence[Outputs],
-    exact: Sequence[Outputs] | None,
-    neighbours: Callable[[], Sequence[Sequence[Outputs]]],
-) -> OutputRuns:
-    """What is known about one output."""
-    expected = [outputs[name] for outputs in reference]
-    return OutputRuns(
-        name=name,
-        sets=[str(one) for one in inputs],
-        reference=expected,
-        candidate=[outputs[name] for outputs in candidate],
-        exact=None if exact is None else [outputs[name] for outputs in exact],
-        neighbours=lambda: [
-            [outputs[name] for outputs in of_set if outputs[name].shape == array.shape]
-            for of_set, array in zip(neighbours(), expected, strict=True)
-        ],
-    )
 
 
 def side_by_side(jobs: int, tasks: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:

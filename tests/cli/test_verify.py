@@ -49,6 +49,7 @@ def test_models_that_differ_exit_with_1_and_the_verdict_in_words(command):
         (("a.onnx", "b.onnx", "--provider", "cuda:device"), 2, "--provider cuda:device: give NAME"),
         (("a.onnx", "b.onnx", "--provider", "brandnew"), 3, "provider brandnew: missing"),
         (("a.onnx", "b.onnx", "--provider", "azure"), 3, "a.onnx: azure did not run it: 4 of"),
+        (("a.onnx", "b.onnx", "--tolerance", "much"), 2, "--tolerance much: give NUMBER or OUTPUT:NUMBER"),
         (("unheard.onnx", "unheard.onnx"), 3, "reference: unheard.onnx: onnxruntime refuses the model"),
     ],
 )
@@ -86,3 +87,10 @@ def test_levels_are_compared_side_by_side(command):
     assert "output 'y' (cpu, all)" in out
     assert "output 'y' (cpu, basic)" in out
     assert "Run on cpu, disabled; cpu, all; cpu, basic" in out
+
+
+def test_a_tolerance_by_output_decides(command):
+    assert command("verify", "a.onnx", "wrong.onnx", "--tolerance", "y:100")[0] == 0
+    code, out, _ = command("verify", "a.onnx", "b.onnx", "--tolerance", "0", "--oracle", "never")
+    assert code == 1
+    assert "as asked for" in out
