@@ -14,7 +14,7 @@ import onnxruntime as ort
 import pytest
 
 import bnfold
-from benchmarks import fold, networks, search
+from benchmarks import fold, networks, search, verifying
 
 ROOT = Path(__file__).parents[1]
 
@@ -261,3 +261,8 @@ def test_the_holes_of_external_data_need_no_disk(tmp_path) -> None:
     networks.write("external", tmp_path / "model.onnx")
     data = (tmp_path / "model.onnx.data").stat()
     assert data.st_size > 6 * 2**30 > 50 * 512 * data.st_blocks
+
+
+def test_the_verifying_benchmark_verifies_a_fold_of_resnet_50(capsys) -> None:
+    assert verifying.main(["--size", "32", "--widths", "4", "4", "8", "8"])
+    assert capsys.readouterr().out.startswith("53 folded; equivalent; ")

@@ -10,8 +10,11 @@ import typer
 
 from bnfold.cli.options import (
     FormatOption,
+    JobsOption,
     KeepOption,
+    LevelOption,
     MergeOption,
+    ProviderOption,
     RepairsOption,
     ReportOption,
     parse_reports,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from bnfold.modelfile import Saved
     from bnfold.reporting.cases import Suite
     from bnfold.reporting.document import Block
+    from bnfold.runtime.sessions import Level
     from bnfold.verifying import Comparison
 
 __all__ = ["fold"]
@@ -46,6 +50,9 @@ def fold(
     merge_branches: MergeOption = None,
     repairs: RepairsOption = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the input.")] = True,
+    provider: ProviderOption = None,
+    level: LevelOption = None,
+    jobs: JobsOption = 1,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization was kept.")] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
@@ -59,6 +66,8 @@ def fold(
 
     if in_place and output is not None:
         raise BnfoldError("--in-place and --output: give one of them")
+    if not verify and (provider or level):
+        raise BnfoldError("--provider and --level say where the result is verified: not with --no-verify")
     target = model if in_place else output or _beside(model)
     if not in_place:
         _refuse_overwriting(model, target)
@@ -72,10 +81,11 @@ def fold(
     def report_on(comparison: Comparison | None) -> Report:
         return _report(result, comparison, title, strict=strict)
 
+    def check(temporary: Path) -> Comparison | None:
+        return _checked(result, model, temporary, target, provider, level, jobs) if verify else None
+
     try:
-        saved, account = _save(
-            result, model, target, in_place=in_place, verify=verify, report_on=report_on, files=files
-        )
+        saved, account = _save(result, target, in_place=in_place, check=check, report_on=report_on, files=files)
     except VerificationError as error:
         refused = report_on(error.comparison)
         show(refused, format)  # first: what it says must not depend on a file that cannot be written
@@ -128,11 +138,10 @@ def _report(result: FoldResult, comparison: Comparison | None, title: str, *, st
 
 def _save(
     result: FoldResult,
-    model: Path,
     target: Path,
     *,
     in_place: bool,
-    verify: bool,
+    check: Callable[[Path], Comparison | None],
     report_on: Callable[[Comparison | None], Report],
     files: tuple[tuple[Format, Path], ...],
 ) -> tuple[Saved, Report]:
@@ -140,7 +149,7 @@ def _save(
     reports: list[Report] = []
 
     def accept(temporary: Path) -> None:
-        reports.append(report_on(_checked(result, model, temporary, target) if verify else None))
+        reports.append(report_on(check(temporary)))
         write_files(reports[0], files)
 
     return result.save(target, accept=accept, in_place=in_place), reports[0]
@@ -154,11 +163,20 @@ def _remarks(saved: Saved) -> Iterator[str]:
         yield f"{saved.path}: its weights are in {saved.external} now, no more in {', '.join(map(str, saved.unread))}"
 
 
-def _checked(result: FoldResult, model: Path, temporary: Path, target: Path) -> Comparison:
+def _checked(
+    result: FoldResult,
+    model: Path,
+    temporary: Path,
+    target: Path,
+    providers: list[str] | None,
+    levels: list[Level] | None,
+    jobs: int,
+) -> Comparison:
     from bnfold import modelfile, verifying
 
     try:
-        comparison = replace(verifying.verify(model, temporary), candidate=str(target))
+        found = verifying.verify(model, temporary, providers=providers or (), levels=levels or (), jobs=jobs)
+        comparison = replace(found, candidate=str(target))
         modelfile.check_unchanged(result.model)  # it was read a second time to be compared
     except ExecutionError as error:
         raise type(error)(f"{error}; --no-verify writes the result unchecked") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from bnfold.cli.summary import append_summary
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format
+from bnfold.runtime.sessions import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -19,17 +21,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormatOption",
+    "JobsOption",
     "KeepOption",
+    "LevelOption",
+    "MemoryLimitOption",
     "MergeOption",
+    "Oracle",
+    "OracleOption",
+    "ProviderOption",
     "RepairsOption",
     "ReportOption",
+    "ToleranceOption",
     "emit",
     "parse_reports",
+    "parse_tolerances",
     "progress",
     "refuse_overwriting",
     "show",
     "write_files",
 ]
+
+
+class Oracle(StrEnum):
+    """As ``bnfold.verifying`` has it, which takes long to load."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
 KeepOption = Annotated[
@@ -47,6 +66,44 @@ MergeOption = Annotated[
 RepairsOption = Annotated[
     bool,
     typer.Option("--repairs", help="Fold behind zero padding too, for a node or a channel more. Measure if it pays."),
+]
+ProviderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME[:KEY=VALUE,…]",
+        help="Compare on this execution provider too: cuda, tensorrt, openvino, coreml, … Exit 3 unless it really runs "
+        "the Conv, ConvTranspose, Gemm, MatMul and BatchNormalization of both models. Repeatable.",
+    ),
+]
+LevelOption = Annotated[
+    list[Level] | None,
+    typer.Option("--level", help="How much onnxruntime may optimise, beside nothing at all. Repeatable."),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="How many providers and levels run side by side.")]
+MemoryLimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-limit",
+        min=64,
+        metavar="MIB",
+        help="How much memory one run may take, on Linux.",
+        show_default="most of the machine's",
+    ),
+]
+OracleOption = Annotated[
+    Oracle,
+    typer.Option(
+        "--oracle", help="Compute the reference in float64: where it is affordable, whatever it costs, or not at all."
+    ),
+]
+ToleranceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tolerance",
+        metavar="[OUTPUT:]NUMBER",
+        help="What an output of floats may differ by, over its largest value; decides instead of float64. Repeatable.",
+    ),
 ]
 ReportOption = Annotated[
     list[str] | None,
@@ -78,6 +135,22 @@ def parse_reports(reports: list[str] | None, *, protected: Collection[Path] = ()
     for index, (_, path) in enumerate(files):
         refuse_overwriting(files[:index], (path,))
     return files
+
+
+def parse_tolerances(tolerances: list[str] | None) -> dict[str, float]:
+    """``["1e-3", "logits:1e-2"]`` by output, ``""`` for all others; the name may hold colons.
+
+    Raises:
+        BnfoldError: What is given is no number.
+    """
+    found = {}
+    for text in tolerances or ():
+        name, _, number = text.rpartition(":")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise BnfoldError(f"--tolerance {text}: give NUMBER or OUTPUT:NUMBER") from None
+    return found
 
 
 def refuse_overwriting(files: tuple[tuple[Format, Path], ...], protected: Collection[Path]) -> None:

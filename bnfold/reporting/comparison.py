@@ -57,7 +57,8 @@ def _number(number: float | None) -> str:
 def _inputs(result: Comparison) -> tuple[Text, ...]:
     if not result.inputs:
         return ()
-    text = f"Run on the CPU, optimisations {result.level}, on {len(result.inputs)} inputs: {'; '.join(result.inputs)}"
+    settings = "; ".join(result.settings or (f"cpu, {result.level}",))
+    text = f"Run on {settings} (optimisations), on {len(result.inputs)} inputs: {'; '.join(result.inputs)}"
     return (Text(text, "dim"),)
 
 

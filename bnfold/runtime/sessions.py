@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bnfold.errors import ExecutionError, MissingDependencyError
+from bnfold.runtime.assignment import elsewhere
+from bnfold.runtime.providers import CPU, Provider, open_there
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     Feeds = Mapping[str, Array]
     Outputs = dict[str, Array]
 
-__all__ = ["Level", "Refusal", "message_of", "open_session", "require", "run", "run_twice"]
+__all__ = ["Level", "Refusal", "message_of", "open_session", "require", "run", "run_there", "run_twice"]
 
 
 class Level(StrEnum):
@@ -54,15 +56,28 @@ def require() -> None:
         raise MissingDependencyError("onnxruntime", "cpu")
 
 
-def open_session(path: str | os.PathLike[str], level: Level) -> ort.InferenceSession:
-    """A session on the CPU with one thread.
+def open_session(path: str | os.PathLike[str], level: Level, provider: Provider = CPU) -> ort.InferenceSession:
+    """A session with one thread, on the CPU or on an execution provider that must then really run the model.
 
     Raises:
         ExecutionError: onnxruntime refuses the model.
+        ProviderError: The provider is missing, does not load, or did not take the model.
     """
     import onnxruntime as ort
 
     ort.set_default_logger_severity(4)  # what matters is raised, the rest is chatter
+    if not provider.is_cpu:
+        session, _ = open_there(provider, str(path), lambda: _options(level))
+        return session
+    try:
+        return ort.InferenceSession(str(path), _options(level), providers=[CPU.name])
+    except Exception as error:
+        raise ExecutionError(f"{path}: onnxruntime refuses the model: {message_of(error)}") from error
+
+
+def _options(level: Level) -> ort.SessionOptions:
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -73,19 +88,40 @@ def open_session(path: str | os.PathLike[str], level: Level) -> ort.InferenceSes
         Level.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
         Level.ALL: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
     }[level]
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ExecutionError(f"{path}: onnxruntime refuses the model: {message_of(error)}") from error
+    return options
 
 
-def run(path: str | os.PathLike[str], level: Level, feeds: Sequence[Feeds]) -> list[Outputs | Refusal]:
+def run(
+    path: str | os.PathLike[str], level: Level, feeds: Sequence[Feeds], provider: Provider = CPU
+) -> list[Outputs | Refusal]:
     """The model's outputs, by name, for each of several inputs.
 
     Raises:
         ExecutionError: onnxruntime refuses the model, or cannot exchange its types with Python.
+        ProviderError: The provider is missing, does not load, or did not take the model.
     """
-    session = open_session(path, level)
+    session = open_session(path, level, provider)
+    return _run_all(session, path, feeds)
+
+
+def run_there(
+    path: str | os.PathLike[str], level: Level, feeds: Sequence[Feeds], provider: Provider
+) -> tuple[list[Outputs | Refusal], str]:
+    """The same on a provider, and which operators it left to others, in words.
+
+    Raises:
+        ExecutionError: As ``run``.
+        ProviderError: As ``run``.
+    """
+    if provider.is_cpu:
+        return run(path, level, feeds), ""
+    session, nodes = open_there(provider, str(path), lambda: _options(level))
+    return _run_all(session, path, feeds), elsewhere(provider.name, nodes)
+
+
+def _run_all(
+    session: ort.InferenceSession, path: str | os.PathLike[str], feeds: Sequence[Feeds]
+) -> list[Outputs | Refusal]:
     for value in (*session.get_inputs(), *session.get_outputs()):
         if value.type == "tensor(bfloat16)":
             raise ExecutionError(f"{path}: '{value.name}' is bfloat16, which onnxruntime does not exchange with Python")

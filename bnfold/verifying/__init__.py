@@ -1,44 +1,53 @@
 """verify(reference, candidate) → Comparison: does the candidate compute what the reference computes?
 
 interface.py      the same inputs and outputs
-oracle.py         the reference's function in float64, to judge both by
+oracle.py         the reference's function in float64, to judge both by; inference_ops.py, window_ops.py: its operators
 neighbours.py     how far models that are as good as the reference lie from it
+expense.py        how much of the oracle to take, by what cost.py estimates
+outputs.py        every output, by the rule
 judging.py        the rule and its limits
 channels.py       the same for each channel of an output
 integers.py       the same for integers
+likeness.py       what never decides
 running.py        runs all of these in child processes
+settings.py       the same on other execution providers and at other levels
 comparison.py     the result
 """
 
 from __future__ import annotations
 
 import tempfile
-from functools import cache
+import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bnfold.agreement import nonfinite_mismatches
-from bnfold.errors import ExecutionError
+from bnfold.errors import BnfoldError, ExecutionError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
 from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
+from bnfold.verifying.expense import Oracle
 from bnfold.verifying.interface import compare_interfaces
-from bnfold.verifying.judging import NEIGHBOURS, OutputRuns, judge
-from bnfold.verifying.running import LEVEL, Runner, naming
+from bnfold.verifying.outputs import judge_outputs
+from bnfold.verifying.running import LEVEL, Runner, naming, run_oracle
+from bnfold.verifying.settings import Setting, compare_there, further_settings, side_by_side
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
-    from bnfold.runtime.inputs import InputSet
     from bnfold.runtime.sessions import Outputs
+    from bnfold.runtime.sources import Opened
+    from bnfold.verifying.settings import Compared
 
 __all__ = ["Check", "Comparison", "OutputFigures", "Verdict", "verify"]
 
@@ -48,16 +57,30 @@ def verify(
     candidate: str | os.PathLike[str] | ir.Model,
     *,
     timeout: float = TIMEOUT,
+    memory_limit: int | None = None,
+    providers: Sequence[str] = (),
+    levels: Sequence[str] = (),
+    jobs: int = 1,
+    oracle: str = Oracle.AUTO,
+    tolerances: Mapping[str, float] | float | None = None,
 ) -> Comparison:
     """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
 
-    Both run in onnxruntime on the CPU, with its optimisations off, in child processes. Models that are not
-    equivalent are a result, not an error.
+    Both run in onnxruntime on the CPU, with its optimisations off, and then wherever else was asked for, in child
+    processes. Models that are not equivalent are a result, not an error.
 
     Args:
         reference: The model that is right: a path or an ``onnx_ir.Model``.
         candidate: The model to judge.
         timeout: Seconds that each child process may take.
+        memory_limit: Bytes that each child process may take; by default most of the machine's. On Linux only.
+        providers: Execution providers to run on as well: ``cuda``, ``openvino``, ``NAME:key=value,key=value``. To ask
+            for one is a demand that it really runs the models.
+        levels: How much onnxruntime may optimise, beside nothing: ``basic``, ``extended``, ``all``.
+        jobs: How many providers and levels run side by side; the verdict is the same.
+        oracle: Whether to compute the reference in float64: ``auto``, where it is affordable; ``always``; ``never``.
+        tolerances: What an output of floats may differ by, over its largest value: by name, or for all. It decides
+            then instead of float64.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
@@ -66,18 +89,30 @@ def verify(
         ModelError: A model cannot be read, or has inputs or outputs that are no tensors of numbers.
         ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long. Or nothing can be
             told from running it: the reference is random, or both give nothing but NaN and Inf.
+        ProviderError: An execution provider that was asked for is missing, does not load, or did not run a Conv,
+            ConvTranspose, Gemm, MatMul or BatchNormalization of a model.
+        BnfoldError: There is no such level, oracle or output, or a provider's options cannot be read.
         MissingDependencyError: onnxruntime is not installed.
     """
     sessions.require()
+    settings = further_settings(providers, levels)
+    limits = {"": float(tolerances)} if isinstance(tolerances, (int, float)) else dict(tolerances or {})
+    if oracle not in [*Oracle]:
+        raise BnfoldError(f"oracle: {oracle} is none of {', '.join(Oracle)}")
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
         only_tensors(left.model, left.name)
+        _check_names(limits, left)
         checks = compare_interfaces(left.model, right.model)
         if _failed(checks):
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
             return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
-        runner = Runner(timeout)
+        stop = threading.Event()
+        runner = Runner(timeout, memory_limit, stop=stop)
+        runners = [replace(runner, provider=setting.provider, level=setting.level) for setting in settings]
+        for there in {there.provider: there for there in runners}.values():
+            there.probe()  # what is not there is told before any work
         with naming("reference"):
             inputs, expected, notes = runner.run_reference(left.path, left.model)
         with naming("candidate"):
@@ -87,15 +122,21 @@ def verify(
         got = [result for result in results if not isinstance(result, Refusal)]
         if _nothing_to_compare(expected, got):
             raise ExecutionError(f"{left.name}: could not be checked: its outputs hold nothing but NaN and Inf")
-        exact, reason = runner.run_exactly(left.path, inputs, expected)
+        exact, how = run_oracle(runner, Oracle(oracle), left, inputs, expected)
         checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
         checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
-        if exact is None:
-            checks.append(Check("float64 oracle", Verdict.WARN, f"a tolerance decides, for there is none: {reason}"))
-        neighbours = cache(lambda: runner.run_neighbours(left.path, inputs, NEIGHBOURS))
-        judged = [judge(_runs(name, inputs, expected, got, exact, neighbours)) for name in expected[0]]
-    checks += [check for found, _ in judged for check in found]
-    figures = tuple(figure for _, figure in judged)
+        checks += how
+        neighbours = partial(runner.run_neighbours, left.path)
+        tasks: list[Callable[[], Compared]] = [
+            partial(judge_outputs, inputs, expected, got, exact, neighbours, limits),
+            *(
+                partial(compare_there, *place, (left.path, right.path), inputs, exact, limits)
+                for place in zip(settings, runners, strict=True)
+            ),
+        ]
+        compared = side_by_side(jobs, tasks, stop)
+    checks += [check for found, _ in compared for check in found]
+    figures = tuple(figure for _, found in compared for figure in found)
     return Comparison(
         reference=left.name,
         candidate=right.name,
@@ -103,11 +144,21 @@ def verify(
         checks=tuple(checks),
         outputs=figures,
         needed_tolerance=max(figure.needed_tolerance for figure in figures),
-        oracle="tolerance" if exact is None else "float64",
+        oracle="tolerance" if all(one is None for one in exact) else "float64",
         level=LEVEL,
         inputs=tuple(map(str, inputs)),
         seeds=tuple(one.seed for one in inputs),
+        settings=tuple(map(str, [Setting(), *settings])),
     )
+
+
+def _check_names(tolerances: Mapping[str, float], model: Opened) -> None:
+    names = [value.name or "" for value in model.model.graph.outputs]
+    for name, tolerance in tolerances.items():
+        if name and name not in names:
+            raise BnfoldError(f"tolerance: {model.name} has no output '{name}', only {', '.join(names)}")
+        if not tolerance >= 0:
+            raise BnfoldError(f"tolerance: {tolerance} is less than nothing")
 
 
 def _failed(checks: Sequence[Check]) -> bool:
@@ -125,27 +176,4 @@ def _nothing_to_compare(reference: Sequence[Outputs], candidate: Sequence[Output
     return bool(pairs) and all(
         array.dtype.kind not in "iub" and not np.isfinite(array).any() and not nonfinite_mismatches(array, other)
         for array, other in pairs
-    )
-
-
-def _runs(
-    name: str,
-    inputs: Sequence[InputSet],
-    reference: Sequence[Outputs],
-    candidate: Sequence[Outputs],
-    exact: Sequence[Outputs] | None,
-    neighbours: Callable[[], Sequence[Sequence[Outputs]]],
-) -> OutputRuns:
-    """What is known about one output."""
-    expected = [outputs[name] for outputs in reference]
-    return OutputRuns(
-        name=name,
-        sets=[str(one) for one in inputs],
-        reference=expected,
-        candidate=[outputs[name] for outputs in candidate],
-        exact=None if exact is None else [outputs[name] for outputs in exact],
-        neighbours=lambda: [
-            [outputs[name] for outputs in of_set if outputs[name].shape == array.shape]
-            for of_set, array in zip(neighbours(), expected, strict=True)
-        ],
     )

@@ -47,6 +47,8 @@ class OutputFigures:
             and for integers.
         needed_tolerance: The smallest t with ``max|candidate − reference| ≤ t·max|reference|`` on every input.
         nonfinite_mismatches: At how many positions NaN or Inf stands in one of the two only.
+        provider: The execution provider that both ran on.
+        level: How much onnxruntime was allowed to optimise.
     """
 
     name: str
@@ -54,6 +56,8 @@ class OutputFigures:
     error_ratio: float | None
     needed_tolerance: float
     nonfinite_mismatches: int
+    provider: str = "cpu"
+    level: str = "disabled"
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ class Comparison:
         outputs: The figures of each graph output; empty when the interfaces already differ.
         needed_tolerance: The smallest tolerance that would have accepted every output; None if nothing ran.
         oracle: What the outputs were judged against: ``float64``, or ``tolerance`` where float64 was out of reach.
-        level: How much onnxruntime was allowed to optimise.
+        level: How much onnxruntime was allowed to optimise, at least once; ``settings`` has all.
         inputs: What the models were fed, such as ``normal, seed 0, batch 16``.
         seeds: The seeds of those inputs.
+        settings: Where they ran, such as ``cpu, disabled`` and ``openvino, all``.
     """
 
     reference: str
@@ -83,6 +88,7 @@ class Comparison:
     level: str = "disabled"
     inputs: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    settings: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.equivalent

@@ -34,6 +34,7 @@ from bnfold.agreement import OUTLIER, error_ratio, nonfinite_mismatches, scaled_
 from bnfold.verifying.channels import CHANNEL_RATIO, worst_channel
 from bnfold.verifying.comparison import Check, OutputFigures, Verdict
 from bnfold.verifying.integers import judge_integers
+from bnfold.verifying.likeness import likeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,8 +86,13 @@ class OutputRuns:
     neighbours: Callable[[], Sequence[Sequence[Array]]]
 
 
-def judge(runs: OutputRuns) -> tuple[list[Check], OutputFigures]:
-    """The checks of one output, and its figures."""
+def judge(runs: OutputRuns, tolerance: float | None = None) -> tuple[list[Check], OutputFigures]:
+    """The checks of one output, the one that decides last, and its figures.
+
+    Args:
+        runs: The output.
+        tolerance: What numbers with a fraction may differ by, over the largest: decides instead of float64.
+    """
     dtype = runs.reference[0].dtype
     pairs = list(zip(runs.sets, runs.reference, runs.candidate, strict=True))
     for name, left, right in pairs:
@@ -98,14 +104,26 @@ def judge(runs: OutputRuns) -> tuple[list[Check], OutputFigures]:
     if dtype.kind in "iub":
         check = _check(runs, *judge_integers(runs.sets, runs.reference, runs.candidate, runs.exact, runs.neighbours))
         return [check], OutputFigures(runs.name, str(dtype), None, needed, 0)
+    notes = likeness(runs.name, runs.reference, runs.candidate)
+    if tolerance is not None:
+        ratio = None if runs.exact is None else _root_mean_square(_ratios(runs.reference, runs.candidate, runs.exact))
+        verdict = Verdict.PASS if needed <= tolerance else Verdict.FAIL
+        check = _check(runs, verdict, "largest difference, over the largest value; as asked for", needed, tolerance)
+        if ratio is not None:
+            message = "error against float64, over the reference's own; the tolerance decides"
+            notes.append(Check(f"ratio of '{runs.name}'", Verdict.NOTE, message, ratio, WARN_RATIO))
+        figures = OutputFigures(runs.name, str(dtype), ratio, needed, mismatches)
+        return [*notes, *_judge_nonfinite(runs), check], figures
     ratio = None
     if runs.exact is None:
         check = _judge_by_tolerance(runs, needed)
     else:
         ratio, check = _judge_by_ratio(runs, runs.exact)
+        message = "largest difference, over the largest value; float64 decides"
+        notes.append(Check(f"tolerance of '{runs.name}'", Verdict.NOTE, message, needed, _TOLERANCES[str(dtype)]))
     channels = [] if check.verdict is Verdict.FAIL else _judge_channels(runs)
     figures = OutputFigures(runs.name, str(dtype), ratio, needed, mismatches)
-    return [*_judge_nonfinite(runs), *_judge_uncovered(runs), *channels, check], figures
+    return [*notes, *_judge_nonfinite(runs), *_judge_uncovered(runs), *channels, check], figures
 
 
 def _judge_by_ratio(runs: OutputRuns, exact: Sequence[Array]) -> tuple[float, Check]:

@@ -23,6 +23,7 @@ from onnx_ir.passes.common import InlinePass
 
 from bnfold import modelfile
 from bnfold.runtime import sessions
+from bnfold.runtime.providers import CPU, Provider
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +47,7 @@ _NO_DATA = frozenset({"Shape", "Size"})
 
 
 def run(
-    path: str | os.PathLike[str], level: Level, feeds: Sequence[Feeds], count: int
+    path: str | os.PathLike[str], level: Level, feeds: Sequence[Feeds], count: int, provider: Provider = CPU
 ) -> list[list[Outputs | Refusal]]:
     """The outputs of ``count`` neighbours for each of several inputs; for a child process.
 
@@ -61,7 +62,7 @@ def run(
         with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
             neighbour = Path(folder, "neighbour.onnx")
             modelfile.save(model, neighbour)
-            outputs.append(sessions.run(neighbour, level, feeds))
+            outputs.append(sessions.run(neighbour, level, feeds, provider))
     return outputs
 
 

@@ -4,8 +4,8 @@ The reference is rewritten so that every number in it that can have a fraction i
 types of values, the attributes that name a type, in the main graph, in subgraphs and in functions. onnx's reference
 evaluator then runs it: onnxruntime's CPU provider has no Conv, ConvTranspose, AveragePool or Resize in float64.
 
-The evaluator is slow, raises on some legal graphs (a grouped ConvTranspose) and is not meant for hostile models: it
-runs in a child process.
+The evaluator is slow, raises on some legal graphs and is not meant for hostile models: it runs in a child process.
+Where it spent its time, and on a grouped ConvTranspose, ``window_ops.py`` takes its place.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from onnx_ir.passes.common import InlinePass
 
 from bnfold import modelfile
 from bnfold.runtime.sessions import Refusal
+from bnfold.verifying.expense import TooExpensive, affordable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
     from onnx.reference import ReferenceEvaluator
@@ -34,7 +35,9 @@ _LESS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT}
 _TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
 
 
-def evaluate(path: str | os.PathLike[str], feeds: Sequence[Feeds], *, widen: bool = True) -> list[Outputs | Refusal]:
+def evaluate(
+    path: str | os.PathLike[str], feeds: Sequence[Feeds], *, widen: bool = True, budget: float | None = None
+) -> list[Outputs | Refusal | TooExpensive]:
     """The model's outputs, by name, for each of several inputs; for a child process.
 
     A ``Refusal`` says why the evaluator did not get there.
@@ -43,22 +46,43 @@ def evaluate(path: str | os.PathLike[str], feeds: Sequence[Feeds], *, widen: boo
         path: The model.
         feeds: Inputs by name, in the model's own types.
         widen: Compute in float64 rather than in the model's own types.
+        budget: Floating-point operations for all inputs together; None for as many as it takes.
     """
     from onnx import reference
 
+    from bnfold.verifying import window_ops
     from bnfold.verifying.inference_ops import BatchNormalization
 
+    operators = [BatchNormalization, *(getattr(window_ops, name) for name in window_ops.__all__)]
     model = modelfile.load(path)
     InlinePass()(model)  # the evaluator forgets its new operators inside functions
+    taken, total = _taken(path, feeds, budget)
     if widen:
         to_float64(model)
         feeds = [{name: _widened(array) for name, array in feed.items()} for feed in feeds]
     try:
-        evaluator = reference.ReferenceEvaluator(ir.to_proto(model), new_ops=[BatchNormalization])
-        return [_evaluate_once(evaluator, model, feed) for feed in feeds]
+        evaluator = reference.ReferenceEvaluator(ir.to_proto(model), new_ops=operators)
+        return [
+            _evaluate_once(evaluator, model, feed) if index in taken else TooExpensive(total)
+            for index, feed in enumerate(feeds)
+        ]
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return [Refusal(reason[0])] * len(feeds)
+
+
+def _taken(path: str | os.PathLike[str], feeds: Sequence[Feeds], budget: float | None) -> tuple[Collection[int], float]:
+    """Which inputs there is budget for, and the operations of all."""
+    if budget is None:
+        return range(len(feeds)), 0.0
+    from bnfold.verifying.cost import operations
+
+    model = modelfile.load(path)
+    InlinePass()(model)
+    shapes = [{name: array.shape for name, array in feed.items()} for feed in feeds]
+    by_shapes = {repr(one): operations(model, one) for one in shapes}
+    costs = [by_shapes[repr(one)] for one in shapes]
+    return affordable(costs, budget), sum(costs)
 
 
 def _evaluate_once(evaluator: ReferenceEvaluator, model: ir.Model, feed: Feeds) -> Outputs | Refusal:

@@ -13,17 +13,23 @@ from bnfold.agreement import unit_roundoff
 from bnfold.errors import ExecutionError
 from bnfold.runtime.inputs import default_inputs, fallback_inputs
 from bnfold.runtime.isolation import run_isolated
+from bnfold.runtime.providers import CPU, Provider
 from bnfold.runtime.sessions import Level, Refusal
+from bnfold.verifying.comparison import Check, Verdict
+from bnfold.verifying.expense import BUDGET, Oracle, TooExpensive
+from bnfold.verifying.judging import NEIGHBOURS
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     import onnx_ir as ir
 
     from bnfold.runtime.inputs import InputSet
     from bnfold.runtime.sessions import Array, Outputs
+    from bnfold.runtime.sources import Opened
 
-__all__ = ["Runner", "naming"]
+__all__ = ["Runner", "naming", "run_oracle"]
 
 LEVEL = Level.DISABLED  # onnxruntime's own folding would hide ours
 # Above this relative error of the reference, in units of its roundoff, the oracle has to prove itself.
@@ -41,9 +47,26 @@ class Runner:
 
     Attributes:
         timeout: Seconds that each child process may take.
+        memory_limit: Bytes that each child process may take; None for most of the machine's.
+        provider: The execution provider.
+        level: How much onnxruntime may optimise.
+        stop: Once set, every child process ends.
     """
 
     timeout: float
+    memory_limit: int | None = None
+    provider: Provider = CPU
+    level: Level = LEVEL
+    stop: threading.Event | None = None
+
+    def probe(self) -> None:
+        """See that the provider is there and loads.
+
+        Raises:
+            ProviderError: It does not.
+        """
+        if not self.provider.is_cpu:
+            self._isolate("bnfold.runtime.providers:probe", {"provider": self.provider}, str(self.provider))
 
     def run_reference(self, path: str, model: ir.Model) -> tuple[list[InputSet], list[Outputs], list[str]]:
         """The input sets that the reference takes, its outputs, and what is to be said about the others.
@@ -53,7 +76,7 @@ class Runner:
         """
         notes: list[str] = []
         for inputs in (default_inputs(model), fallback_inputs(model)):
-            results, same = self._call("bnfold.runtime.sessions:run_twice", path, inputs, level=LEVEL)
+            results, same = self._call("bnfold.runtime.sessions:run_twice", path, inputs, level=self.level)
             if not all(same):
                 raise ExecutionError(f"{path}: non-deterministic: two runs on the same input differ{_random_in(model)}")
             refused = _refused(inputs, results)
@@ -78,49 +101,110 @@ class Runner:
         return results, failures
 
     def run_exactly(
-        self, path: str, inputs: Sequence[InputSet], reference: Sequence[Outputs]
-    ) -> tuple[list[Outputs] | None, str]:
-        """The reference's function in float64, or None and why there is no such thing."""
-        exact, reason = self._evaluate(path, inputs, widen=True)
-        if exact is None:
-            return None, reason
-        suspicious = [index for index, pair in enumerate(zip(reference, exact, strict=True)) if _far_apart(*pair)]
+        self, path: str, inputs: Sequence[InputSet], reference: Sequence[Outputs], budget: float | None = None
+    ) -> tuple[list[Outputs | None], str]:
+        """The reference's function in float64, None where there is no such thing, and why.
+
+        Args:
+            path: The reference.
+            inputs: Its inputs.
+            reference: Its outputs.
+            budget: Floating-point operations; the inputs for which they do not suffice get None.
+        """
+        nothing: list[Outputs | None] = [None] * len(inputs)
+        exact, reason = self._evaluate(path, inputs, widen=True, budget=budget)
+        suspicious = [
+            index
+            for index, (left, truth) in enumerate(zip(reference, exact, strict=True))
+            if truth is not None and _far_apart(left, truth)
+        ]
         if not suspicious:
-            return exact, ""
+            return exact, reason
         # Either the reference is badly conditioned, or the evaluator computes something else: let it run the model
         # in the model's own types. If it errs far less than onnxruntime does, the two disagree about an operator.
-        plain, reason = self._evaluate(path, [inputs[index] for index in suspicious], widen=False)
-        if plain is None:
-            return None, reason
+        plain, why = self._evaluate(path, [inputs[index] for index in suspicious], widen=False)
         for index, own in zip(suspicious, plain, strict=True):
-            for name, truth in exact[index].items():
-                if _error(reference[index][name], truth) > _INCREDIBLE * _error(own[name], truth):
-                    return None, f"it disagrees with onnxruntime about what '{name}' is"
-        return exact, ""
+            truth = exact[index]
+            if own is None or truth is None:
+                return nothing, why
+            for name, value in truth.items():
+                if _error(reference[index][name], value) > _INCREDIBLE * _error(own[name], value):
+                    return nothing, f"it disagrees with onnxruntime about what '{name}' is"
+        return exact, reason
 
-    def run_neighbours(self, path: str, inputs: Sequence[InputSet], count: int) -> list[list[Outputs]]:
+    def run_there(self, path: str, inputs: Sequence[InputSet]) -> tuple[list[Outputs | Refusal], str]:
+        """The outputs on the provider, and which operators it left to others.
+
+        Raises:
+            ProviderError: The provider did not run the model.
+            ExecutionError: It crashed, or was refused.
+        """
+        results: tuple[list[Outputs | Refusal], str] = self._call(
+            "bnfold.runtime.sessions:run_there", path, inputs, level=self.level, provider=self.provider
+        )
+        return results
+
+    def run_neighbours(self, path: str, inputs: Sequence[InputSet], count: int = NEIGHBOURS) -> list[list[Outputs]]:
         """For each set of inputs, the outputs of the neighbours that took it."""
-        by_neighbour = self._call("bnfold.verifying.neighbours:run", path, inputs, level=LEVEL, count=count)
+        by_neighbour = self._call(
+            "bnfold.verifying.neighbours:run", path, inputs, level=self.level, count=count, provider=self.provider
+        )
         by_set = zip(*by_neighbour, strict=True)
         return [[result for result in results if not isinstance(result, Refusal)] for results in by_set]
 
     def _run(self, path: str, inputs: Sequence[InputSet]) -> list[Outputs | Refusal]:
-        results: list[Outputs | Refusal] = self._call("bnfold.runtime.sessions:run", path, inputs, level=LEVEL)
+        results: list[Outputs | Refusal] = self._call("bnfold.runtime.sessions:run", path, inputs, level=self.level)
         return results
 
-    def _evaluate(self, path: str, inputs: Sequence[InputSet], *, widen: bool) -> tuple[list[Outputs] | None, str]:
+    def _evaluate(
+        self, path: str, inputs: Sequence[InputSet], *, widen: bool, budget: float | None = None
+    ) -> tuple[list[Outputs | None], str]:
+        nothing: list[Outputs | None] = [None] * len(inputs)
         try:
-            results = self._call("bnfold.verifying.oracle:evaluate", path, inputs, widen=widen)
+            results = self._call("bnfold.verifying.oracle:evaluate", path, inputs, widen=widen, budget=budget)
         except ExecutionError as error:
-            return None, str(error)
+            return nothing, str(error)
         for result in results:
             if isinstance(result, Refusal):
-                return None, result.reason
-        return results, ""
+                return nothing, result.reason
+        dear = [result for result in results if isinstance(result, TooExpensive)]
+        taken = [None if isinstance(result, TooExpensive) else result for result in results]
+        if not dear:
+            return taken, ""
+        return taken, f"all of them would take {dear[0].operations:.2g} floating-point operations"
 
     def _call(self, function: str, path: str, inputs: Sequence[InputSet], **kwargs: object) -> Any:
         arguments = {"path": path, "feeds": [one.feeds for one in inputs], **kwargs}
-        return run_isolated(function, arguments, subject=path, timeout=self.timeout)
+        return self._isolate(function, arguments, path)
+
+    def _isolate(self, function: str, arguments: dict[str, object], subject: str) -> Any:
+        limits: dict[str, Any] = {"timeout": self.timeout, "memory_limit": self.memory_limit, "stop": self.stop}
+        return run_isolated(function, arguments, subject=subject, **limits)
+
+
+def run_oracle(
+    runner: Runner, wanted: Oracle, model: Opened, inputs: Sequence[InputSet], reference: Sequence[Outputs]
+) -> tuple[list[Outputs | None], list[Check]]:
+    """The reference in float64 as far as it is wanted and affordable, and what is to be said about that.
+
+    Raises:
+        ExecutionError: It is wanted whatever it costs, and cannot be had.
+    """
+    if wanted is Oracle.NEVER:
+        reason = "a tolerance decides, as asked for"
+        return [None] * len(inputs), [Check("float64 oracle", Verdict.NOTE, reason)]
+    exact, reason = runner.run_exactly(model.path, inputs, reference, BUDGET if wanted is Oracle.AUTO else None)
+    count = sum(one is not None for one in exact)
+    if count == len(inputs):
+        return exact, []
+    if wanted is Oracle.ALWAYS:
+        raise ExecutionError(f"{model.name}: there is no float64 oracle: {reason}")
+    if count:
+        message = (
+            f"took {count} of {len(inputs)} inputs, a tolerance decides on the others: {reason}; the budget: {BUDGET:g}"
+        )
+        return exact, [Check("float64 oracle", Verdict.NOTE, message)]
+    return exact, [Check("float64 oracle", Verdict.WARN, f"a tolerance decides, for there is none: {reason}")]
 
 
 @contextmanager

@@ -46,6 +46,10 @@ def test_models_that_differ_exit_with_1_and_the_verdict_in_words(command):
         (("a.onnx", "empty.onnx"), 2, "empty.onnx: the file is empty"),
         (("a.onnx", "."), 2, "is a folder"),
         (("a.onnx", "b.onnx", "--report", "xml=out"), 2, "--report xml=out"),
+        (("a.onnx", "b.onnx", "--provider", "cuda:device"), 2, "--provider cuda:device: give NAME"),
+        (("a.onnx", "b.onnx", "--provider", "brandnew"), 3, "provider brandnew: missing"),
+        (("a.onnx", "b.onnx", "--provider", "azure"), 3, "a.onnx: azure did not run it: 4 of"),
+        (("a.onnx", "b.onnx", "--tolerance", "much"), 2, "--tolerance much: give NUMBER or OUTPUT:NUMBER"),
         (("unheard.onnx", "unheard.onnx"), 3, "reference: unheard.onnx: onnxruntime refuses the model"),
     ],
 )
@@ -75,3 +79,18 @@ def test_a_fresh_process_says_the_same(command, tmp_path):
         done = subprocess.run([*base, candidate], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == code, done
         assert "Traceback" not in done.stderr
+
+
+def test_levels_are_compared_side_by_side(command):
+    code, out, err = command("verify", "a.onnx", "b.onnx", "--level", "all", "--level", "basic", "--jobs", "2")
+    assert (code, err) == (0, "")
+    assert "output 'y' (cpu, all)" in out
+    assert "output 'y' (cpu, basic)" in out
+    assert "Run on cpu, disabled; cpu, all; cpu, basic" in out
+
+
+def test_a_tolerance_by_output_decides(command):
+    assert command("verify", "a.onnx", "wrong.onnx", "--tolerance", "y:100")[0] == 0
+    code, out, _ = command("verify", "a.onnx", "b.onnx", "--tolerance", "0", "--oracle", "never")
+    assert code == 1
+    assert "as asked for" in out

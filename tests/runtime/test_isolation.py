@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 from bnfold.errors import ExecutionError, MissingDependencyError, ModelError, VerificationError
-from bnfold.runtime.isolation import run_isolated
+from bnfold.runtime.isolation import default_memory_limit, run_isolated
 
 HERE = Path(__file__).parent
+needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read in /proc")
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +25,9 @@ def victims_can_be_imported(monkeypatch):
     monkeypatch.syspath_prepend(HERE)
 
 
-def call(function, timeout=60.0, **kwargs):
-    return run_isolated(f"victims:{function}", kwargs, subject="model.onnx", timeout=timeout)
+def call(function, timeout=60.0, memory_limit=None, stop=None, **kwargs):
+    limits = {"timeout": timeout, "memory_limit": memory_limit, "stop": stop}
+    return run_isolated(f"victims:{function}", kwargs, subject="model.onnx", **limits)
 
 
 def is_running(pid):
@@ -69,6 +72,31 @@ def test_a_child_that_takes_too_long_is_killed(tmp_path):
     assert time.monotonic() - start < 30
     if (tmp_path / "pid").exists():
         assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+@needs_proc
+def test_a_child_that_takes_too_much_memory_is_killed():
+    with pytest.raises(ExecutionError, match=r"^model\.onnx: took more than 300 MiB of memory$"):
+        call("eat", memory_limit=300 << 20, mebibytes=1000)
+
+
+@needs_proc
+def test_address_space_is_not_memory():
+    """As threads and GPU drivers do: much is reserved and little is used."""
+    assert call("reserve", memory_limit=300 << 20, mebibytes=100_000) == 100_000
+
+
+def test_a_child_is_stopped_from_another_thread():
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(ExecutionError, match="stopped, for another run failed"):
+        call("eat", stop=stop, mebibytes=1)
+
+
+@needs_proc
+def test_by_default_a_child_may_take_most_of_the_memory_there_is():
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < default_memory_limit() < total
 
 
 def test_errors_of_ours_arrive_as_they_were():

@@ -1,11 +1,14 @@
 """What the isolation tests call in child processes."""
 
+import mmap
 import os
 import sys
 import tempfile
 import time
 
 from bnfold.errors import MissingDependencyError, ModelError, VerificationError
+
+MAP_NORESERVE = 0x4000  # of Linux; the module names it since Python 3.13
 
 
 def add(left, right):
@@ -54,3 +57,15 @@ def hang(pid_file):
     pid_file.with_suffix(".partial").write_text(str(os.getpid()))
     pid_file.with_suffix(".partial").rename(pid_file)
     time.sleep(60)
+
+
+def eat(mebibytes):
+    food = [bytearray(os.urandom(1) * (1 << 20)) for _ in range(mebibytes)]
+    time.sleep(60)
+    return len(food)
+
+
+def reserve(mebibytes):
+    space = mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    time.sleep(0.2)
+    return len(space) >> 20

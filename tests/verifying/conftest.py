@@ -11,7 +11,7 @@ from bnfold.verifying import running
 def in_this_process(monkeypatch):
     """No child processes: for many verifications of models that are known to be harmless."""
 
-    def call(function, kwargs, *, subject, timeout):
+    def call(function, kwargs, **limits):
         module, _, name = function.partition(":")
         return getattr(importlib.import_module(module), name)(**kwargs)
 

@@ -164,7 +164,8 @@ def test_nan_and_inf(reference, candidate, exact, verdict):
     checks, _ = judge(
         runs(with_value(arrays, reference), with_value(arrays, candidate), exact=with_value(off_by(0), exact))
     )
-    assert [check.verdict for check in checks] == [verdict, "pass"][verdict is None :]
+    verdicts = [check.verdict for check in checks if check.verdict is not Verdict.NOTE]
+    assert verdicts == [verdict, "pass"][verdict is None :]
 
 
 @pytest.mark.parametrize(
@@ -194,5 +195,5 @@ def test_where_one_of_the_three_is_not_finite_the_candidate_must_agree_with_the_
 def test_one_sided_nan_without_an_oracle_is_a_failure():
     arrays = wide(off_by(0))
     checks, figures = judge(runs(with_value(arrays, np.nan), arrays, exact=None))
-    assert checks[0].verdict is Verdict.FAIL
+    assert [check.verdict for check in checks] == [Verdict.NOTE, Verdict.FAIL, Verdict.PASS]
     assert figures.nonfinite_mismatches == 1

@@ -1,5 +1,6 @@
 """``verify``, end to end and in child processes."""
 
+import re
 from importlib.metadata import version
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 import bnfold
 from bnfold import modelfile
-from bnfold.errors import ExecutionError, ModelError, ModelFileError
-from bnfold.verifying import Verdict, inference_ops, verify
+from bnfold.errors import BnfoldError, ExecutionError, ModelError, ModelFileError
+from bnfold.verifying import Verdict, inference_ops, running, verify
 from tests.helpers.models import example, parse, set_constant
 from tests.verifying.networks import random_network
 
@@ -39,7 +40,12 @@ def test_a_correct_fold_is_equivalent_by_path_and_in_memory(network, tmp_path):
     assert comparison.level == "disabled"
     assert comparison.reference == str(tmp_path / "a.onnx")
     assert comparison.candidate == "g (in memory)"
-    assert [check.name for check in comparison.checks] == ["interface", "output 'y'"]
+    assert [check.name for check in comparison.checks] == [
+        "interface",
+        "likeness of 'y'",
+        "tolerance of 'y'",
+        "output 'y'",
+    ]
     assert comparison.outputs[0].error_ratio <= 2
     assert 0 < comparison.needed_tolerance < 1e-5
 
@@ -133,15 +139,31 @@ def test_a_reference_that_overflows_where_the_candidate_does_not_is_a_warning():
     assert "values are NaN or Inf in the reference only" in check.message
 
 
-def test_a_grouped_transposed_convolution_is_judged_by_a_tolerance_and_the_report_says_so():
+def weighted(text, shape):
+    """A reference, and candidates with weights as good as its own and not."""
+    models = [parse(text) for _ in range(3)]
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    for model, factor in zip(models, (1.0, 1 + 1e-7, 1 + 1e-3), strict=True):
+        set_constant(model, model.graph.inputs.pop(), (weight * factor).astype(np.float32))
+    return models
+
+
+def test_a_grouped_transposed_convolution_has_an_oracle():
     text = (
         "g (float[N, 4, 5, 5] x, float[4, 2, 3, 3] w) => (float[N, 4, 7, 7] y) { y = ConvTranspose<group = 2>(x, w) }"
     )
-    reference, candidate, wrong = (parse(text) for _ in range(3))
-    weight = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
-    for model, factor in ((reference, 1.0), (candidate, 1 + 1e-7), (wrong, 1 + 1e-3)):
-        value = model.graph.inputs.pop()
-        set_constant(model, value, (weight * factor).astype(np.float32))
+    reference, candidate, wrong = weighted(text, (4, 2, 3, 3))
+    comparison = verify(reference, candidate)
+    assert comparison
+    assert comparison.oracle == "float64"
+    assert not verify(reference, wrong)
+
+
+FOREIGN = "g (float[N, 4] x, float[4, 4] w) => (float[N, 4] y) { m = MatMul(x, w) y = com.microsoft.QuickGelu(m) }"
+
+
+def test_an_operator_of_another_domain_is_judged_by_a_tolerance_and_the_report_says_so():
+    reference, candidate, wrong = weighted(FOREIGN, (4, 4))
     comparison = verify(reference, candidate)
     assert comparison
     assert comparison.oracle == "tolerance"
@@ -150,6 +172,64 @@ def test_a_grouped_transposed_convolution_is_judged_by_a_tolerance_and_the_repor
     assert "a tolerance decides" in check.message
     assert comparison.checks[-1].limit == pytest.approx(1e-5)
     assert not verify(reference, wrong)
+
+
+def test_an_oracle_that_is_demanded_and_cannot_be_had_is_an_error():
+    reference, candidate, _ = weighted(FOREIGN, (4, 4))
+    with pytest.raises(ExecutionError, match=r"there is no float64 oracle: .*QuickGelu"):
+        verify(reference, candidate, oracle="always")
+    with pytest.raises(BnfoldError, match="oracle: sometimes is none of auto, always, never"):
+        verify(reference, candidate, oracle="sometimes")
+
+
+def test_without_an_oracle_a_tolerance_decides_and_nothing_warns(network):
+    comparison = verify(network.reference(), network.folded(), oracle="never")
+    assert comparison
+    assert comparison.oracle == "tolerance"
+    assert checks_of(comparison, Verdict.WARN) == []
+    assert comparison.outputs[0].error_ratio is None
+
+
+def test_what_is_not_affordable_is_judged_by_a_tolerance_input_by_input(network, monkeypatch):
+    monkeypatch.setattr(running, "BUDGET", 100_000.0)
+    reference = network.reference()
+    comparison = verify(reference, network.folded())
+    assert comparison
+    assert comparison.oracle == "float64"
+    (note,) = [check for check in comparison.checks if check.name == "float64 oracle"]
+    assert re.match(r"took \d of 6 inputs, a tolerance decides on the others: all of them would take", note.message)
+    names = [check.name for check in comparison.checks if check.verdict is Verdict.PASS]
+    assert "output 'y'" in names
+    assert re.fullmatch(r"output 'y' on \d further inputs", names[-1])
+    assert not verify(reference, network.folded("one bias lost"))
+    assert verify(reference, network.folded(), oracle="always").checks[1].name != "float64 oracle"
+    monkeypatch.setattr(running, "BUDGET", 1.0)
+    comparison = verify(reference, network.folded())
+    assert comparison
+    assert comparison.oracle == "tolerance"
+    assert "there is none: all of them would take" in checks_of(comparison, Verdict.WARN)[0].message
+
+
+@pytest.mark.parametrize(
+    ("tolerances", "equivalent"), [(1e-2, True), ({"y": 1e-2}, True), ({"y": 1e-5, "": 1.0}, False)]
+)
+def test_a_tolerance_that_is_given_decides_and_the_ratio_is_shown(tolerances, equivalent):
+    reference, _, wrong = weighted("g (float[N, 4] x, float[4, 4] w) => (float[N, 4] y) { y = MatMul(x, w) }", (4, 4))
+    assert not verify(reference, wrong)
+    comparison = verify(reference, wrong, tolerances=tolerances)
+    assert bool(comparison) == equivalent
+    assert comparison.checks[-1].figure == comparison.needed_tolerance == pytest.approx(1e-3, rel=0.01)
+    (ratio,) = [check for check in comparison.checks if check.name == "ratio of 'y'"]
+    assert ratio.verdict is Verdict.NOTE
+    assert ratio.figure > 2
+
+
+@pytest.mark.parametrize(
+    ("tolerances", "words"), [({"z": 1.0}, "has no output 'z', only y"), (-1.0, "less than nothing")]
+)
+def test_a_tolerance_that_makes_no_sense_is_said(network, tolerances, words):
+    with pytest.raises(BnfoldError, match=words):
+        verify(network.reference(), network.folded(), tolerances=tolerances)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -178,7 +258,7 @@ def test_an_input_that_the_reference_refuses_is_left_out_with_a_note():
     set_constant(model, model.graph.inputs.pop(), np.arange(20, dtype=np.float32).reshape(10, 2))
     comparison = verify(model, model)
     assert comparison
-    (note,) = checks_of(comparison, Verdict.NOTE)
+    note, *_ = checks_of(comparison, Verdict.NOTE)
     assert "left out 1 of 6: the reference refuses large, seed 3" in note.message
     assert len(comparison.inputs) == 5
 

@@ -1,0 +1,319 @@
+"""Execution providers: asking for one is a demand.
+
+onnxruntime falls back to the CPU without a word: a provider that was built but does not load is dropped from the
+session, and operators that it does not take run elsewhere. So a session is opened here in two attempts:
+
+    1. with the CPU as a fallback forbidden;
+    2. if that is refused, with the CPU allowed, for shape arithmetic,
+
+and both times onnxruntime records which node it gave to whom, for ``assignment.py`` to judge.
+
+Plugin providers come as a Python package that knows where its library is, such as onnxruntime-ep-openvino.
+
+Everything that touches onnxruntime runs in a child process; ``parse`` and ``repair`` do not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from bnfold.errors import BnfoldError, ProviderError
+from bnfold.runtime.assignment import Assigned, objection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    import onnxruntime as ort
+
+__all__ = ["CPU", "Provider", "installed", "open_there", "parse", "probe", "repair"]
+
+_SUFFIX = "ExecutionProvider"
+_NAMES = {
+    name.lower(): f"{name}{_SUFFIX}"
+    for name in (
+        "Azure", "CANN", "CoreML", "CPU", "CUDA", "Dml", "Dnnl", "MIGraphX", "Nnapi", "NvTensorRTRTX", "OpenVINO",
+        "QNN", "ROCM", "Tensorrt", "VitisAI", "WebGpu", "Xnnpack",
+    )
+}  # fmt: skip
+_DISTRIBUTIONS = (
+    "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-silicon",
+)  # fmt: skip
+
+# For a verdict, numbers are kept as wide as the model says: by default a GPU multiplies float32 in TF32, and OpenVINO
+# computes in bfloat16 on a CPU that has it. What the user asks for comes after these, and wins.
+_OPTIONS = {
+    "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+    "OpenVINOExecutionProvider": {
+        "load_config": json.dumps({device: {"INFERENCE_PRECISION_HINT": "f32"} for device in ("CPU", "GPU")})
+    },
+}
+_LONGEST = 600  # characters of a runtime's message
+_DEVICE = "device"  # our own option: which device of a plugin provider
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider that somebody asked for.
+
+    Attributes:
+        label: As it was asked for, such as ``cuda:device_id=1``; reports call it so.
+        name: As onnxruntime calls it, such as ``CUDAExecutionProvider``.
+        options: What was asked for beside the name.
+    """
+
+    label: str
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether this is the provider that every onnxruntime has."""
+        return self.name == CPU.name and not self.options
+
+
+CPU = Provider("cpu", "CPUExecutionProvider")
+
+
+def parse(text: str) -> Provider:
+    """``cuda`` or ``cuda:device_id=1,use_tf32=1`` or ``QNNExecutionProvider``; commas inside braces part nothing.
+
+    Raises:
+        BnfoldError: There is no name, or an option has no value.
+    """
+    name, colon, rest = text.strip().partition(":")
+    pairs = [tuple(part.strip() for part in option.partition("=")) for option in _split(rest)]
+    if not name or (colon and not rest) or any(not key or not equals or not value for key, equals, value in pairs):
+        raise BnfoldError(f"--provider {text}: give NAME or NAME:key=value,key=value")
+    full = _NAMES.get(name.lower(), name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}")
+    return Provider(text.strip(), full, tuple((key, value) for key, _, value in pairs))
+
+
+def _split(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "{[") - (character in "}]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts if text else []
+
+
+def probe(provider: Provider) -> None:
+    """See that a provider is there and loads, with a model of one operator; for a child process.
+
+    Raises:
+        ProviderError: It does not; the message holds the reason and the repair.
+    """
+    import onnxruntime as ort
+    from onnx import TensorProto, helper
+
+    shapes = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in "xy"}
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "probe", [shapes["x"]], [shapes["y"]])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    _load(provider, model.SerializeToString(), ort.SessionOptions)
+
+
+def open_there(
+    provider: Provider, path: str, make_options: Callable[[], ort.SessionOptions]
+) -> tuple[ort.InferenceSession, list[Assigned]]:
+    """A session whose heavy operators all run on ``provider``, and where each operator runs.
+
+    Raises:
+        ProviderError: It is missing, does not load, refuses the model, or leaves heavy operators to another one.
+    """
+
+    def strictly() -> ort.SessionOptions:
+        options = make_options()
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        return options
+
+    try:
+        session = _load(provider, path, strictly)
+    except ProviderError:
+        session = _load(provider, path, make_options)
+    nodes = [
+        Assigned(part.ep_name, node.op_type, node.name)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    ]
+    reason = objection(provider.name, nodes)
+    if reason:
+        raise ProviderError(f"{path}: {provider} did not run it: {reason}")
+    return session, nodes
+
+
+def _load(
+    provider: Provider, model: str | bytes, make_options: Callable[[], ort.SessionOptions]
+) -> ort.InferenceSession:
+    """A session that has the provider at all.
+
+    Raises:
+        ProviderError: onnxruntime has no such provider, it did not load, or it refuses the model.
+    """
+    import onnxruntime as ort
+
+    options = make_options()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    with _overheard() as said:
+        try:
+            arguments = _prepare(provider, options)
+            session = ort.InferenceSession(model, options, enable_fallback=0, **arguments)
+        except ProviderError:
+            raise
+        except Exception as error:
+            raise ProviderError(_failure(provider, model, [*said(), str(error)])) from error
+        if provider.name not in session.get_providers():
+            raise ProviderError(_failure(provider, model, said()))
+    return session
+
+
+def _prepare(provider: Provider, options: ort.SessionOptions) -> dict[str, object]:
+    """Add a plugin provider to the options, or say what the session is to be given."""
+    import onnxruntime as ort
+
+    wanted = _OPTIONS.get(provider.name, {}) | dict(provider.options)
+    if provider.name in ort.get_available_providers() and not _is_plugin(provider):
+        if provider.name != CPU.name and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
+        return {"providers": [(provider.name, wanted)]}
+    _register(provider)
+    device = wanted.pop(_DEVICE, "")
+    found = [one for one in ort.get_ep_devices() if one.ep_name == provider.name]
+    if not found:
+        available = ", ".join(name.removesuffix(_SUFFIX) for name in ort.get_available_providers())
+        reason = f"this onnxruntime {ort.__version__} has none such, only {available}"
+        raise ProviderError(f"provider {provider}: missing: {reason}{_repair_here(provider)}")
+    taken = [one for one in found if not device or device.upper() in _names_of(one)]
+    if not taken:
+        names = ", ".join(sorted(set().union(*map(_names_of, found))))
+        raise ProviderError(f"provider {provider}: has no device {device}, only {names}")
+    options.add_provider_for_devices(taken[:1], wanted)
+    return {}
+
+
+def _names_of(device: ort.OrtEpDevice) -> set[str]:
+    return {device.device.type.name, device.ep_metadata.get("ov_device", device.device.type.name)}
+
+
+def _is_plugin(provider: Provider) -> bool:
+    """Whether the provider is among the available ones only because a plugin was registered before."""
+    import onnxruntime as ort
+
+    return any(one.ep_name == provider.name and "library_path" in one.ep_metadata for one in ort.get_ep_devices())
+
+
+def _register(provider: Provider) -> None:
+    """Register the library of an installed plugin package, such as ``onnxruntime_ep_openvino``; silent without one."""
+    import onnxruntime as ort
+
+    module = _plugin_of(provider)
+    if not module or _is_plugin(provider):
+        return
+    try:
+        path = importlib.import_module(module).get_library_path()
+        ort.register_execution_provider_library(module, path)
+    except Exception as error:
+        reason = f"{_first(str(error))}{_repair_here(provider)}"
+        raise ProviderError(f"provider {provider}: does not load: {reason}") from error
+
+
+def _plugin_of(provider: Provider) -> str:
+    short = provider.name.removesuffix(_SUFFIX).lower()
+    names = (f"onnxruntime_ep_{short}", f"onnxruntime_ep_{'nv_tensorrt_rtx' if short == 'nvtensorrtrtx' else short}")
+    return next((name for name in names if importlib.util.find_spec(name)), "")
+
+
+def _failure(provider: Provider, model: str | bytes, said: list[str]) -> str:
+    """What to say when onnxruntime did not make a session: whose fault it is, if that can be told."""
+    import onnxruntime as ort
+
+    words = _first(" ".join(said)) or "onnxruntime does not say why"
+    loads = "load library" not in words and provider.name in ort.get_available_providers()
+    if isinstance(model, str) and loads:
+        return f"{model}: {provider} refuses the model: {words}"
+    return f"provider {provider}: does not load: {words}{_repair_here(provider)}"
+
+
+def _first(text: str) -> str:
+    """The message in what onnxruntime logged: without colours, dates, places in its source, and folders."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text).strip()
+    if "load library" in text:  # the reason is behind the last number, before what the caller of the caller says
+        text = text[text.index("load library") - len("Failed to ") :]
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+ : )?", "", text)
+    text = re.sub(r"library /\S*/", "library ", re.split(r"\s/onnxruntime_src/", text)[0])
+    return re.sub(r"\s+", " ", text).strip()[:_LONGEST]
+
+
+@contextmanager
+def _overheard() -> Iterator[Callable[[], list[str]]]:
+    """What onnxruntime says on stderr: why a provider did not load is logged there, and nowhere else."""
+    import onnxruntime as ort
+
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        ort.set_default_logger_severity(3)
+        os.dup2(heard.fileno(), 2)
+
+        def said() -> list[str]:
+            heard.seek(0)
+            return heard.read().decode("utf-8", "replace").strip().splitlines()
+
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            ort.set_default_logger_severity(4)
+
+
+def installed() -> list[str]:
+    """The distributions of onnxruntime that are installed; two of them overwrite each other."""
+    found = []
+    for name in _DISTRIBUTIONS:
+        with suppress(PackageNotFoundError):
+            version(name)
+            found.append(name)
+    return found
+
+
+def _repair_here(provider: Provider) -> str:
+    words = repair(provider.name, installed())
+    return f"; {words}" if words else ""
+
+
+def repair(name: str, distributions: Collection[str]) -> str:
+    """The command that brings a provider, in words; empty where there is none known.
+
+    Args:
+        name: The provider, as onnxruntime calls it.
+        distributions: What is installed of onnxruntime, as ``installed()`` gives it.
+    """
+    if name in {"CUDAExecutionProvider", "TensorrtExecutionProvider"}:
+        others = [one for one in distributions if one != "onnxruntime-gpu"]
+        # Both write the same folder: removing one takes files of the other with it.
+        doomed = [*others, *(["onnxruntime-gpu"] if others and "onnxruntime-gpu" in distributions else [])]
+        remove = f"pip uninstall -y {' '.join(doomed)} && " if doomed else ""
+        extra = " tensorrt" if name == "TensorrtExecutionProvider" else ""
+        return f"{remove}pip install 'onnxruntime-gpu[cuda,cudnn]'{extra}"
+    if name == "OpenVINOExecutionProvider":
+        return "pip install onnxruntime-ep-openvino"
+    if name == "CoreMLExecutionProvider":
+        return "only onnxruntime for macOS has it: pip install onnxruntime, there"
+    if name == "NvTensorRTRTXExecutionProvider":
+        return "pip install onnxruntime-ep-nv-tensorrt-rtx"
+    return ""
