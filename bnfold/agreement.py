@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["OUTLIER", "error_ratio", "nonfinite_mismatches", "scaled_error", "unit_roundoff"]
+__all__ = ["EXACT_KINDS", "OUTLIER", "error_ratio", "nonfinite_mismatches", "scaled_error", "unit_roundoff"]
 
+# Integers, booleans and strings: numpy's kinds of what is equal or not, and not rounded.
+EXACT_KINDS = frozenset("biuOSU")
 # Neighbours of a sound model err alike; one that errs so many times the median computes another function.
 OUTLIER = 50.0
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormatOption",
+    "InputsOption",
     "JobsOption",
     "KeepOption",
     "LevelOption",
@@ -79,6 +80,16 @@ ProviderOption = Annotated[
 LevelOption = Annotated[
     list[Level] | None,
     typer.Option("--level", help="How much onnxruntime may optimise, beside nothing at all. Repeatable."),
+]
+InputsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--inputs",
+        metavar="PATH",
+        readable=False,
+        help="Feed these instead of made-up numbers: a .npz, or a folder of .npz, .npy or .pb files, as in ONNX's own "
+        "tests. Matched by name, or in order. Repeatable.",
+    ),
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="How many providers and levels run side by side.")]
 MemoryLimitOption = Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from bnfold.cli.options import (
     FormatOption,
+    InputsOption,
     JobsOption,
     LevelOption,
     MemoryLimitOption,
@@ -31,6 +32,7 @@ def verify(
         Path, typer.Argument(metavar="REFERENCE", readable=False, help="The .onnx file that is right.")
     ],
     candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", readable=False, help="The .onnx file to judge.")],
+    inputs: InputsOption = None,
     provider: ProviderOption = None,
     level: LevelOption = None,
     oracle: OracleOption = Oracle.AUTO,
@@ -61,6 +63,7 @@ def verify(
         jobs=jobs,
         oracle=oracle,
         tolerances=limits,
+        inputs=inputs or None,
     )
     emit(Report("comparison", result, document(result), (suite(result),)), format, files)
     if not result:

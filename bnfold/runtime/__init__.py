@@ -2,6 +2,7 @@
 
     sources.py     a model that somebody hands in, as a file
     inputs.py      makes inputs for a model out of its graph inputs
+    input_files.py inputs that somebody has
     sessions.py    onnxruntime, and nothing else in bnfold imports it
     probing.py     what onnxruntime can do on this machine
     providers.py   execution providers: an onnxruntime session that really runs on the one that was asked for

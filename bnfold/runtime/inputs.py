@@ -9,7 +9,7 @@ Eight kinds of contents, each there for what it shows:
     constant   0.7 everywhere: what happens at the borders of padded convolutions
     overridden normal, and the defaults of inputs that need not be fed are moved: only if there are such inputs
     …          integers: over the whole of a table that they index; else small ones, so that they are legal indices;
-               bytes over their whole range
+               bytes over their whole range; strings: a few words, and the empty one
 
 and two sizes for every symbolic dimension, so that a size baked in by mistake is seen; a batch of one with the
 constant, whose samples are all alike anyway.
@@ -45,7 +45,9 @@ _INTEGERS = _BYTES | {
 }
 _FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _UNEXCHANGED = ir.DataType.BFLOAT16  # between onnxruntime and Python
-_SUPPORTED = _FLOATS | _INTEGERS | {ir.DataType.BOOL}
+_SUPPORTED = _FLOATS | _INTEGERS | {ir.DataType.BOOL, ir.DataType.STRING}
+_WORDS = ("", "a", "b", "A", "0", "1.5", "cat", "dog", "the cat", "größer")
+_COMPARED = "only tensors of numbers or strings"
 _CARRIERS = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _DEFAULTS_MOVE_BY = 0.03  # enough to see whether they are read, little enough for the model to stay what it is
 _FIRST_IR_VERSION_WITH_DEFAULTS = 4  # before, every initializer was also listed as an input
@@ -66,19 +68,20 @@ class InputSet:
 
     Attributes:
         name: What they hold, such as ``normal``.
-        seed: What ``numpy.random.default_rng`` was given.
-        sizes: What the symbolic dimensions became.
+        seed: What ``numpy.random.default_rng`` was given; None for inputs that somebody gave.
+        sizes: What the symbolic dimensions became; None for those.
         feeds: Array by input name.
     """
 
     name: str
-    seed: int
-    sizes: Sizes
+    seed: int | None
+    sizes: Sizes | None
     feeds: dict[str, NDArray[np.generic]]
 
     def __str__(self) -> str:
         shapes = ("×".join(map(str, array.shape)) or "scalar" for array in self.feeds.values())
-        return f"{self.name}, seed {self.seed}, {', '.join(shapes)}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.name}{seed}, {', '.join(shapes)}"
 
 
 def fed_inputs(model: ir.Model) -> list[ir.Value]:
@@ -86,17 +89,22 @@ def fed_inputs(model: ir.Model) -> list[ir.Value]:
     return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
 
 
-def only_tensors(model: ir.Model, path: str) -> None:
-    """See that the model's inputs and outputs are tensors of numbers, of known rank.
+def only_tensors(model: ir.Model, path: str, *, are_given: bool = False) -> None:
+    """See that the model's inputs and outputs are tensors of numbers or strings, and the inputs of known rank.
+
+    Args:
+        model: The model.
+        path: What to call it.
+        are_given: There are inputs, so that their rank need not be known.
 
     Raises:
-        ModelError: A sequence, an optional, a sparse tensor, strings, or an input of unknown rank.
+        ModelError: A sequence, an optional, a sparse tensor, complex numbers, or an input of unknown rank.
     """
     for value in (*fed_inputs(model), *model.graph.outputs):
         if not isinstance(value.type, ir.TensorType) or value.dtype not in _SUPPORTED:
-            raise ModelError(f"{path}: '{value.name}' is {value.type}; only tensors of numbers can be compared")
+            raise ModelError(f"{path}: '{value.name}' is {value.type}; {_COMPARED} can be compared")
     for value in fed_inputs(model):
-        if value.shape is None:
+        if value.shape is None and not are_given:
             raise ModelError(f"{path}: input '{value.name}' has no shape, so no inputs can be made for it")
 
 
@@ -221,6 +229,9 @@ def _fill(
     numpy_type = dtype.numpy()
     if dtype in _FLOATS:
         return np.asarray(_floats(kind, shape, 16.0 if dtype is ir.DataType.FLOAT16 else 100.0, rng), numpy_type)
+    if dtype is ir.DataType.STRING:
+        few = {"zeros": _WORDS[:1], "constant": _WORDS[1:2]}.get(kind, _WORDS)
+        return np.asarray(rng.choice(np.array(few, dtype=object), shape), object)
     if kind in {"zeros", "constant"}:
         return np.full(shape, kind == "constant" and rows != 1, numpy_type)
     if rows and dtype in _INTEGERS:

@@ -151,7 +151,13 @@ def run_twice(
 def _are_same(first: Outputs | Refusal, second: Outputs | Refusal) -> bool:
     if isinstance(first, Refusal) or isinstance(second, Refusal):
         return isinstance(first, Refusal) and isinstance(second, Refusal)
-    return all(first[name].tobytes() == second[name].tobytes() for name in first)
+    return all(_are_same_arrays(first[name], second[name]) for name in first)
+
+
+def _are_same_arrays(first: Array, second: Array) -> bool:
+    if first.dtype.kind == "O":  # strings, whose bytes are elsewhere
+        return first.shape == second.shape and first.tolist() == second.tolist()
+    return first.tobytes() == second.tobytes()
 
 
 def _run_once(session: ort.InferenceSession, names: list[str], feed: Feeds) -> Outputs | Refusal:

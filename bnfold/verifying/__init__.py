@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.agreement import nonfinite_mismatches
+from bnfold.agreement import EXACT_KINDS, nonfinite_mismatches
 from bnfold.errors import BnfoldError, ExecutionError
 from bnfold.runtime import sessions
+from bnfold.runtime.input_files import given_inputs
 from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from bnfold.runtime.input_files import Source
     from bnfold.runtime.sessions import Outputs
     from bnfold.runtime.sources import Opened
     from bnfold.verifying.settings import Compared
@@ -63,6 +65,7 @@ def verify(
     jobs: int = 1,
     oracle: str = Oracle.AUTO,
     tolerances: Mapping[str, float] | float | None = None,
+    inputs: Source | Sequence[Source] | None = None,
 ) -> Comparison:
     """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
 
@@ -81,12 +84,15 @@ def verify(
         oracle: Whether to compute the reference in float64: ``auto``, where it is affordable; ``always``; ``never``.
         tolerances: What an output of floats may differ by, over its largest value: by name, or for all. It decides
             then instead of float64.
+        inputs: What to feed instead of what can be made up: arrays by name, a .npz file, a folder of .npy or .pb files
+            (the layout of ONNX's own tests), or several of these, each a set.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
 
     Raises:
-        ModelError: A model cannot be read, or has inputs or outputs that are no tensors of numbers.
+        ModelError: A model cannot be read, or has inputs or outputs that are no tensors of numbers or strings; or the
+            inputs that were given are not for it.
         ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long. Or nothing can be
             told from running it: the reference is random, or both give nothing but NaN and Inf.
         ProviderError: An execution provider that was asked for is missing, does not load, or did not run a Conv,
@@ -102,35 +108,36 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
-        only_tensors(left.model, left.name)
+        only_tensors(left.model, left.name, are_given=inputs is not None)
         _check_names(limits, left)
         checks = compare_interfaces(left.model, right.model)
         if _failed(checks):
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
             return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
+        given = () if inputs is None else given_inputs(inputs, left.model)
         stop = threading.Event()
         runner = Runner(timeout, memory_limit, stop=stop)
         runners = [replace(runner, provider=setting.provider, level=setting.level) for setting in settings]
         for there in {there.provider: there for there in runners}.values():
             there.probe()  # what is not there is told before any work
         with naming("reference"):
-            inputs, expected, notes = runner.run_reference(left.path, left.model)
+            sets, expected, notes = runner.run_reference(left.path, left.model, given)
         with naming("candidate"):
-            results, failures = runner.run_candidate(right.path, inputs)
+            results, failures = runner.run_candidate(right.path, sets)
         taken = [index for index, result in enumerate(results) if not isinstance(result, Refusal)]
-        inputs, expected = [inputs[index] for index in taken], [expected[index] for index in taken]
+        sets, expected = [sets[index] for index in taken], [expected[index] for index in taken]
         got = [result for result in results if not isinstance(result, Refusal)]
         if _nothing_to_compare(expected, got):
             raise ExecutionError(f"{left.name}: could not be checked: its outputs hold nothing but NaN and Inf")
-        exact, how = run_oracle(runner, Oracle(oracle), left, inputs, expected)
+        exact, how = run_oracle(runner, Oracle(oracle), left, sets, expected)
         checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
         checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
         checks += how
         neighbours = partial(runner.run_neighbours, left.path)
         tasks: list[Callable[[], Compared]] = [
-            partial(judge_outputs, inputs, expected, got, exact, neighbours, limits),
+            partial(judge_outputs, sets, expected, got, exact, neighbours, limits),
             *(
-                partial(compare_there, *place, (left.path, right.path), inputs, exact, limits)
+                partial(compare_there, *place, (left.path, right.path), sets, exact, limits)
                 for place in zip(settings, runners, strict=True)
             ),
         ]
@@ -146,8 +153,8 @@ def verify(
         needed_tolerance=max(figure.needed_tolerance for figure in figures),
         oracle="tolerance" if all(one is None for one in exact) else "float64",
         level=LEVEL,
-        inputs=tuple(map(str, inputs)),
-        seeds=tuple(one.seed for one in inputs),
+        inputs=tuple(map(str, sets)),
+        seeds=tuple(one.seed for one in sets if one.seed is not None),
         settings=tuple(map(str, [Setting(), *settings])),
     )
 
@@ -174,6 +181,6 @@ def _nothing_to_compare(reference: Sequence[Outputs], candidate: Sequence[Output
         if array.shape == right[name].shape and array.size
     ]
     return bool(pairs) and all(
-        array.dtype.kind not in "iub" and not np.isfinite(array).any() and not nonfinite_mismatches(array, other)
+        array.dtype.kind not in EXACT_KINDS and not np.isfinite(array).any() and not nonfinite_mismatches(array, other)
         for array, other in pairs
     )

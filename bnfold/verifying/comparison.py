@@ -74,7 +74,7 @@ class Comparison:
         oracle: What the outputs were judged against: ``float64``, or ``tolerance`` where float64 was out of reach.
         level: How much onnxruntime was allowed to optimise, at least once; ``settings`` has all.
         inputs: What the models were fed, such as ``normal, seed 0, batch 16``.
-        seeds: The seeds of those inputs.
+        seeds: The seeds of those inputs that were made up.
         settings: Where they ran, such as ``cpu, disabled`` and ``openvino, all``.
     """
 

@@ -1,4 +1,4 @@
-"""The verdict on an output of integers or booleans, such as the class of every pixel.
+"""The verdict on an output of integers, booleans or strings, such as the class of every pixel.
 
 Where two classes come out equal but for rounding, a correct fold may choose the other one. So the judge counts at how
 many positions each model disagrees with the exact result, over all sets, and lets the candidate have
@@ -45,7 +45,7 @@ def judge_integers(
     """Verdict, message, figure and limit of one output; every sequence has an array, or arrays, for each set."""
     difference = _first_difference(sets, reference, candidate)
     if not difference:
-        return Verdict.PASS, "the same integers everywhere", None, None
+        return Verdict.PASS, "the same values everywhere", None, None
     size = sum(array.size for array in reference)
     own = None if exact is None else _disagreements(reference, exact)
     if exact is None or own is None or own > _CREDIBLE * size:

@@ -20,7 +20,7 @@ compared with each other; where the reference is not finite but float64 is, a fi
 No channel may err four times as much as in the worst of the nine either (``channels.py``): the norm over the whole
 output hides a small channel beside a large one.
 
-Integers and booleans have a module of their own, ``integers.py``.
+Integers, booleans and strings have a module of their own, ``integers.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.agreement import OUTLIER, error_ratio, nonfinite_mismatches, scaled_error
+from bnfold.agreement import EXACT_KINDS, OUTLIER, error_ratio, nonfinite_mismatches, scaled_error
 from bnfold.verifying.channels import CHANNEL_RATIO, worst_channel
 from bnfold.verifying.comparison import Check, OutputFigures, Verdict
 from bnfold.verifying.integers import judge_integers
@@ -99,11 +99,12 @@ def judge(runs: OutputRuns, tolerance: float | None = None) -> tuple[list[Check]
         if left.shape != right.shape:
             message = f"shape {list(right.shape)} instead of {list(left.shape)} on {name}"
             return [_check(runs, Verdict.FAIL, message)], OutputFigures(runs.name, str(dtype), None, np.inf, 0)
-    needed = max(scaled_error(left, right) for _, left, right in pairs)
-    mismatches = sum(nonfinite_mismatches(left, right) for _, left, right in pairs)
-    if dtype.kind in "iub":
+    if dtype.kind in EXACT_KINDS:
+        needed = max(_exact_error(left, right) for _, left, right in pairs)
         check = _check(runs, *judge_integers(runs.sets, runs.reference, runs.candidate, runs.exact, runs.neighbours))
         return [check], OutputFigures(runs.name, str(dtype), None, needed, 0)
+    needed = max(scaled_error(left, right) for _, left, right in pairs)
+    mismatches = sum(nonfinite_mismatches(left, right) for _, left, right in pairs)
     notes = likeness(runs.name, runs.reference, runs.candidate)
     if tolerance is not None:
         ratio = None if runs.exact is None else _root_mean_square(_ratios(runs.reference, runs.candidate, runs.exact))
@@ -124,6 +125,13 @@ def judge(runs: OutputRuns, tolerance: float | None = None) -> tuple[list[Check]
     channels = [] if check.verdict is Verdict.FAIL else _judge_channels(runs)
     figures = OutputFigures(runs.name, str(dtype), ratio, needed, mismatches)
     return [*notes, *_judge_nonfinite(runs), *_judge_uncovered(runs), *channels, check], figures
+
+
+def _exact_error(reference: Array, candidate: Array) -> float:
+    """As for floats; no tolerance makes one string another."""
+    if reference.dtype.kind in "biu":
+        return scaled_error(reference, candidate)
+    return 0.0 if np.array_equal(reference, candidate) else np.inf
 
 
 def _judge_by_ratio(runs: OutputRuns, exact: Sequence[Array]) -> tuple[float, Check]:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from bnfold import modelfile
+from bnfold.agreement import EXACT_KINDS
 from bnfold.runtime.sessions import Refusal
 from bnfold.verifying.expense import TooExpensive, affordable
 
@@ -97,7 +98,7 @@ def _evaluate_once(evaluator: ReferenceEvaluator, model: ir.Model, feed: Feeds) 
 
 def _widened(array: NDArray[np.generic]) -> NDArray[np.generic]:
     # bfloat16 is not a kind of float for numpy, but a void.
-    return array if array.dtype.kind in "iub" else array.astype(np.float64)
+    return array if array.dtype.kind in EXACT_KINDS else array.astype(np.float64)
 
 
 def to_float64(model: ir.Model) -> None:

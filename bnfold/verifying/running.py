@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnfold import modelfile
-from bnfold.agreement import unit_roundoff
+from bnfold.agreement import EXACT_KINDS, unit_roundoff
 from bnfold.errors import ExecutionError
 from bnfold.runtime.inputs import default_inputs, fallback_inputs
 from bnfold.runtime.isolation import run_isolated
@@ -68,14 +68,21 @@ class Runner:
         if not self.provider.is_cpu:
             self._isolate("bnfold.runtime.providers:probe", {"provider": self.provider}, str(self.provider))
 
-    def run_reference(self, path: str, model: ir.Model) -> tuple[list[InputSet], list[Outputs], list[str]]:
+    def run_reference(
+        self, path: str, model: ir.Model, given: Sequence[InputSet] = ()
+    ) -> tuple[list[InputSet], list[Outputs], list[str]]:
         """The input sets that the reference takes, its outputs, and what is to be said about the others.
+
+        Args:
+            path: The reference.
+            model: The same.
+            given: Sets of inputs to take instead of those that can be made.
 
         Raises:
             ExecutionError: It crashed, was refused, takes no input at all, or is random.
         """
         notes: list[str] = []
-        for inputs in (default_inputs(model), fallback_inputs(model)):
+        for inputs in (given,) if given else (default_inputs(model), fallback_inputs(model)):
             results, same = self._call("bnfold.runtime.sessions:run_twice", path, inputs, level=self.level)
             if not all(same):
                 raise ExecutionError(f"{path}: non-deterministic: two runs on the same input differ{_random_in(model)}")
@@ -238,7 +245,7 @@ def _far_apart(reference: Outputs, exact: Outputs) -> bool:
 
 
 def _is_far(array: Array, truth: Array) -> bool:
-    if array.dtype.kind in "iub" and array.shape == truth.shape:
+    if array.dtype.kind in EXACT_KINDS and array.shape == truth.shape:
         return False
     limit = min(_SUSPICIOUS * unit_roundoff(array.dtype), _SUSPICIOUS_AT_MOST)
     return _error(array, truth) > limit * float(np.linalg.norm(np.nan_to_num(truth, posinf=0.0, neginf=0.0)))

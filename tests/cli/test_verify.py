@@ -49,6 +49,7 @@ def test_models_that_differ_exit_with_1_and_the_verdict_in_words(command):
         (("a.onnx", "b.onnx", "--provider", "cuda:device"), 2, "--provider cuda:device: give NAME"),
         (("a.onnx", "b.onnx", "--provider", "brandnew"), 3, "provider brandnew: missing"),
         (("a.onnx", "b.onnx", "--provider", "azure"), 3, "a.onnx: azure did not run it: 4 of"),
+        (("a.onnx", "b.onnx", "--inputs", "nowhere"), 2, "nowhere: no such file or folder"),
         (("a.onnx", "b.onnx", "--tolerance", "much"), 2, "--tolerance much: give NUMBER or OUTPUT:NUMBER"),
         (("unheard.onnx", "unheard.onnx"), 3, "reference: unheard.onnx: onnxruntime refuses the model"),
     ],

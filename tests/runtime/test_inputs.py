@@ -152,10 +152,10 @@ def test_initializers_among_the_inputs_are_not_fed():
 
 
 @pytest.mark.parametrize(
-    "inputs", ["seq(float[2]) x", "optional(float[2]) x", "string[2] x", "sparse_tensor(float[2]) x"]
+    "inputs", ["seq(float[2]) x", "optional(float[2]) x", "complex64[2] x", "sparse_tensor(float[2]) x"]
 )
 def test_what_is_no_tensor_of_numbers_is_refused_by_name(inputs):
-    with pytest.raises(ModelError, match=r"^m\.onnx: 'x' is .*; only tensors of numbers can be compared$"):
+    with pytest.raises(ModelError, match=r"^m\.onnx: 'x' is .*; only tensors of numbers or strings can be compared$"):
         only_tensors(model_of(inputs), "m.onnx")
 
 
@@ -164,3 +164,13 @@ def test_an_input_of_unknown_rank_is_refused():
     model.graph.inputs[0].shape = None
     with pytest.raises(ModelError, match="'x' has no shape"):
         only_tensors(model, "m.onnx")
+    only_tensors(model, "m.onnx", are_given=True)
+
+
+def test_strings_are_a_few_words_and_the_empty_one():
+    kinds = {one.name: one.feeds["s"] for one in default_inputs(model_of("string[N, 20] s"))}
+    assert all(array.dtype == object for array in kinds.values())
+    assert {"", "a", "cat"} <= set(kinds["normal"].flat)
+    assert set(kinds["zeros"].flat) == {""}
+    assert set(kinds["constant"].flat) == {"a"}
+    assert all(isinstance(item, str) for item in kinds["normal"].flat)

@@ -111,6 +111,43 @@ def test_models_of_different_interfaces_are_not_equivalent_and_not_run(candidate
     assert comparison.outputs == ()
 
 
+STRINGS = """g (string[N, 4] s, float[N, 4] x) => (string[N, 4] t, float[N, 4] y) {
+    a = Constant<value_string = "LEFT">() b = Constant<value_string = "cat">() e = Equal(s, a) t = Where(e, b, s)
+    f = Cast<to = 1>(e) y = Add(x, f) }"""
+
+
+def test_strings_are_fed_and_compared():
+    reference = parse(STRINGS.replace("LEFT", "dog"))
+    assert verify(reference, reference)
+    swapped = STRINGS.replace("Where(e, b, s)", "Where(e, a, s)").replace("LEFT", "dog")
+    comparison = verify(reference, parse(swapped))
+    assert not comparison
+    (check,) = checks_of(comparison, Verdict.FAIL)
+    assert check.name == "output 't'"
+    assert "dog instead of cat" in check.message
+    assert comparison.needed_tolerance == np.inf
+    left, right = (parse(STRINGS.replace("LEFT", word)) for word in ("Maus", "mouse"))
+    assert verify(left, right)  # no input says either, so nothing tells them apart
+    words = {"s": np.array([["Maus", "dog", "", "b"]]), "x": np.zeros((1, 4), np.float32)}
+    assert not verify(left, right, inputs=words)
+
+
+def test_inputs_that_are_given_are_the_only_ones(network, tmp_path):
+    feed = {"x": np.random.default_rng(0).normal(size=(3, *map(int, network.reference().graph.inputs[0].shape[1:])))}
+    feed["x"] = feed["x"].astype(np.float32)
+    np.savez(tmp_path / "data.npz", **feed)
+    comparison = verify(network.reference(), network.folded(), inputs=[tmp_path / "data.npz", feed])
+    assert comparison
+    assert [text.split(",")[0] for text in comparison.inputs] == [str(tmp_path / "data.npz"), "inputs 1"]
+    assert comparison.seeds == ()
+    assert not verify(network.reference(), network.folded("one bias lost"), inputs=tmp_path / "data.npz")
+
+
+def test_inputs_that_are_not_for_the_model_are_said_before_it_runs(network, tmp_path):
+    with pytest.raises(ModelError, match=r"inputs 0: 'x' is float64 \[3\], and the model takes FLOAT \["):
+        verify(network.reference(), network.folded(), inputs={"x": np.zeros(3)})
+
+
 def test_nan_in_the_candidate_alone_is_a_failure():
     text = "g (float[N, 3] x) => (float[N, 3] y) { a = Abs(x) y = Sqrt(OF) }"
     comparison = verify(parse(text.replace("OF", "a")), parse(text.replace("OF", "x")))
@@ -398,7 +435,7 @@ def test_a_run_that_takes_too_long_is_an_error():
 def test_models_that_cannot_be_used_are_refused_at_once(tmp_path):
     with pytest.raises(ModelFileError, match="no such file"):
         verify(tmp_path / "none.onnx", parse(CONV))
-    with pytest.raises(ModelError, match="only tensors of numbers"):
+    with pytest.raises(ModelError, match="only tensors of numbers or strings"):
         verify(*[parse("g (seq(float[2]) x) => (int64 y) { y = SequenceLength(x) }")] * 2)
 
 
