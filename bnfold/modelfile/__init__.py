@@ -10,6 +10,7 @@
     keeping.py    what onnx-ir drops, and gets back
     sparse.py     initializers of which only some elements are stored
     limits.py     which tensors are large
+    shells.py     a model with other tensors in it, to be serialised
     wire.py       exchanges the numbers of tensors in a serialised model
     graphs.py     the graphs of a model, and the places where they hold tensors
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["Place", "all_graphs", "bodies_of", "places", "put", "values_of", "with_bodies"]
 
@@ -72,16 +72,11 @@ def places(graph: ir.Graph) -> Iterator[Place]:
                     yield Place(tensor, node, name, index)
 
 
-def put(place: Place, tensor: ir.TensorProtocol) -> Callable[[], None]:
-    """Let another tensor stand in a place.
-
-    Returns:
-        What undoes it; of several, the last one first.
-    """
+def put(place: Place, tensor: ir.TensorProtocol) -> None:
+    """Let another tensor stand in a place."""
     if isinstance(place.holder, ir.Value):
-        value, before = place.holder, place.holder.const_value
-        value.const_value = tensor
-        return lambda: setattr(value, "const_value", before)
+        place.holder.const_value = tensor
+        return
     attributes, name = place.holder.attributes, place.attribute
     old = attributes[name]
     tensors = [tensor]
@@ -91,4 +86,3 @@ def put(place: Place, tensor: ir.TensorProtocol) -> Callable[[], None]:
     content = tensor if place.number is None else tensors
     attributes[name] = new = ir.Attr(name, old.type, content, doc_string=old.doc_string)
     new.meta.update(old.meta)
-    return lambda: attributes.__setitem__(name, old)

@@ -1,14 +1,13 @@
 """Saving a model: protobuf gets all but the large ``raw_data``, which go from where they lie into the new file.
 
-For the time of writing, stand-ins take the place of the large tensors in the model: a header and a marker. So what
-protobuf serialises is small, and the numbers go where the markers are (``wire.py``).
+What protobuf serialises is a shell of the model (``shells.py``), in which stand-ins take the places of the large
+tensors: a header and a marker. So it is small, and the numbers go where the markers are (``wire.py``).
 """
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +17,11 @@ import onnx_ir as ir
 
 from bnfold.errors import ExecutionError, ModelFileError
 from bnfold.modelfile import limits
-from bnfold.modelfile.graphs import Place, all_graphs, places, put
+from bnfold.modelfile.graphs import all_graphs, places
 from bnfold.modelfile.keeping import kept_of, put_back
 from bnfold.modelfile.opening import check_unchanged
 from bnfold.modelfile.output import Output
+from bnfold.modelfile.shells import shell_of
 from bnfold.modelfile.sparse import SparseTensor, all_protos
 from bnfold.modelfile.staging import staged
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
@@ -173,11 +173,10 @@ class _Content:
 
 def _serialised(model: ir.Model, location: str | None) -> _Content:
     stand_ins = _StandIns(location)
-    with stand_ins.standing_in(model):
-        try:
-            proto = ir.to_proto(model)
-        except Exception as error:  # of onnx-ir, for what it cannot write
-            raise ModelFileError(f"onnx-ir cannot write the model: {error}".splitlines()[0]) from error
+    try:
+        proto = ir.serde.serialize_model(shell_of(model, stand_ins.exchange))
+    except Exception as error:  # of onnx-ir, for what it cannot write
+        raise ModelFileError(f"onnx-ir cannot write the model: {error}".splitlines()[0]) from error
     stand_ins.put_back_sparse(proto)
     put_back(model, proto)
     try:
@@ -205,21 +204,6 @@ class _StandIns:
         self._sparse: dict[bytes, SparseTensor] = {}
         self._offsets: dict[Hashable, int] = {}
         self._end = 0
-
-    @contextmanager
-    def standing_in(self, model: ir.Model) -> Iterator[None]:
-        """For the time of the block, stand-ins are in the model."""
-        found = [place for graph in all_graphs(model) for place in places(graph)]
-        undo: list[Callable[[], None]] = []
-        try:
-            for place in found:
-                stand_in = self._for(place)
-                if stand_in is not None:
-                    undo.append(put(place, stand_in))
-            yield
-        finally:
-            for step in reversed(undo):
-                step()
 
     def put_back_sparse(self, proto: onnx.ModelProto) -> None:
         """Make sparse initializers of those that stand in for them."""
@@ -256,9 +240,8 @@ class _StandIns:
             bytes(view[slice(*piece)]) if isinstance(piece, Span) else piece for piece in exchange(text, enter, replace)
         ]
 
-    def _for(self, place: Place) -> ir.TensorProtocol | None:
-        """What stands in for a tensor; None where it can stay, since protobuf may see its numbers."""
-        tensor = place.tensor
+    def exchange(self, tensor: ir.TensorProtocol, is_initializer: bool) -> ir.TensorProtocol:
+        """What stands in for a tensor; it may be itself, where protobuf may see its numbers."""
         if isinstance(tensor, SparseTensor):
             marker = self._prefix[::-1] + len(self._sparse).to_bytes(8)
             self._sparse[marker] = tensor
@@ -266,13 +249,13 @@ class _StandIns:
         nbytes = nbytes_of(tensor)
         is_external = isinstance(tensor, ir.ExternalTensor)
         if nbytes is None or isinstance(tensor, ir.StringTensor):
-            return _as_it_was(tensor) if kept_of(tensor) is not None else None
+            return _as_it_was(tensor) if kept_of(tensor) is not None else tensor
         if nbytes < limits.THRESHOLD:
             return _stand_in(tensor, raw_data=tensor.tobytes()) if is_external else _with_metadata_once(tensor)
         is_read = type(tensor) is ir.serde.TensorProtoTensor
         if is_read and tensor.raw.HasField("raw_data") and len(tensor.raw.raw_data) != nbytes:
             return _with_metadata_once(tensor)  # numbers of 4 bits, and more of them than the shape says
-        if self._location is not None and (is_external or isinstance(place.holder, ir.Value)):
+        if self._location is not None and (is_external or is_initializer):
             return _stand_in(tensor, external=self._put_outside(_Large(tensor, nbytes)))
         if is_read and not tensor.raw.HasField("raw_data"):
             return _with_metadata_once(tensor)
@@ -342,10 +325,10 @@ def _write_metadata(tensor: ir.TensorProtocol, header: onnx.TensorProto) -> None
             header.metadata_props.add(key=key, value=tensor.metadata_props[key])
 
 
-def _with_metadata_once(tensor: ir.TensorProtocol) -> ir.TensorProtocol | None:
+def _with_metadata_once(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     """onnx-ir writes the metadata of a tensor that it has read twice."""
     if not isinstance(tensor, ir.serde.TensorProtoTensor) or not tensor.metadata_props:
-        return None
+        return tensor
     header = onnx.TensorProto()
     header.CopyFrom(tensor.raw)
     _write_metadata(tensor, header)

@@ -265,6 +265,38 @@ def test_saves_any_tensor_and_asks_for_its_numbers_once(tmp_path) -> None:
     assert onnx.numpy_helper.to_array(read["var"]).shape == (100, 100)
 
 
+@pytest.mark.usefixtures("tiny")
+def test_a_model_is_not_touched_while_it_is_saved(tmp_path) -> None:
+    """Another thread may read it, or save it too."""
+    made = Maker(1, external=False)
+    proto = next(proto for proto in iter(made.model, None) if len(list(_bodies(proto.graph))) > 1)
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    model = modelfile.load(tmp_path / "model.onnx")
+    seen: list = []
+
+    def compute() -> ir.Tensor:
+        seen.append(_tensors(model))
+        return ir.Tensor(np.ones(5, np.float32))
+
+    class Watched(ir.StringTensor):
+        def string_data(self):
+            seen.append(_tensors(model))
+            return super().string_data()
+
+    watched = Watched([b"a"], shape=ir.Shape([1]), name="watched")  # protobuf is given its content
+    lazy = ir.LazyTensor(compute, ir.DataType.FLOAT, ir.Shape([5]), name="lazy")
+    for tensor in (watched, lazy):
+        model.graph.register_initializer(ir.Value(name=tensor.name, const_value=tensor))
+    before = _tensors(model)
+    want = serialised(model)
+    seen.clear()
+    modelfile.save(model, tmp_path / "copy.onnx")
+    assert len(seen) >= 2
+    for tensors in seen:
+        assert [id(tensor) for tensor in tensors] == [id(tensor) for tensor in before]
+    assert serialised(model) == want
+
+
 def test_refuses_a_tensor_that_is_not_what_it_says(tmp_path) -> None:
     model = example(TEXT, dtype="float")
     wrong = ir.LazyTensor(lambda: ir.Tensor(np.zeros(10)), ir.DataType.FLOAT, ir.Shape([5000]), name="w")
