@@ -62,7 +62,7 @@ def fold(
     The result is verified in onnxruntime against the input, with a float64 oracle, before it is kept. Exits with 1
     when it is not equivalent, 2 when a file cannot be used, 3 when a model cannot be run.
     """
-    from bnfold import folding
+    from bnfold import folding, modelfile
 
     if in_place and output is not None:
         raise BnfoldError("--in-place and --output: give one of them")
@@ -71,7 +71,7 @@ def fold(
     target = model if in_place else output or _beside(model)
     if not in_place:
         _refuse_overwriting(model, target)
-    files = parse_reports(report, protected=(model, target, target.with_name(f"{target.name}.data")))
+    files = parse_reports(report, protected=(model, target, modelfile.data_file_of(target)))
     if verify:
         _require_runtime()
     result = folding.fold(model, keep=keep or (), merge_branches=merge_branches, repairs=repairs)

@@ -168,11 +168,15 @@ def refuse_overwriting(files: tuple[tuple[Format, Path], ...], protected: Collec
     """See that no report takes the place of another file of the command.
 
     Raises:
-        BnfoldError: One does.
+        BnfoldError: One does, or no file can be at one of the paths.
     """
-    taken = {path.resolve() for path in protected}
+    if not files:
+        return
+    from bnfold.modelfile import resolved
+
+    taken = {resolved(path) for path in protected}
     for format, path in files:  # noqa: A001 - as on the command line
-        if path.resolve() in taken:
+        if resolved(path) in taken:
             raise BnfoldError(f"--report {format}={path}: would overwrite another file of this command")
 
 

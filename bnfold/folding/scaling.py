@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,12 +108,12 @@ class Scaled:
         changed by its owner.
         """
         if isinstance(self.base, np.ndarray) or not is_in_file(self.base):
-            return ir.Tensor(self.rounded(dtype)[0], dtype=dtype, name=name)
-
-        def compute() -> ir.TensorProtocol:
-            return ir.Tensor(self.rounded(dtype)[0], dtype=dtype, name=name)
-
+            return self._computed(dtype, name)
+        compute = partial(self._computed, dtype, name)  # no function in a function: that could not be pickled
         return ir.LazyTensor(compute, dtype, ir.Shape(self.shape), name=name)
+
+    def _computed(self, dtype: ir.DataType, name: str | None) -> ir.TensorProtocol:
+        return ir.Tensor(self.rounded(dtype)[0], dtype=dtype, name=name)
 
     @cached_property
     def _extremes(self) -> tuple[float, float]:

@@ -7,6 +7,7 @@
     saving.py     writes all of a model but these numbers, and has them go from file to file into its
     output.py     file in the making, which
     staging.py    appears complete or not at all
+    placing.py    where files go, and what they must not take the place of
     keeping.py    what onnx-ir drops, and gets back
     sparse.py     initializers of which only some elements are stored
     limits.py     which tensors are large
@@ -22,6 +23,7 @@ from __future__ import annotations
 from bnfold.modelfile.graphs import all_graphs, values_of, with_bodies
 from bnfold.modelfile.keeping import is_trained
 from bnfold.modelfile.opening import check_unchanged, load
+from bnfold.modelfile.placing import data_file_of, resolved
 from bnfold.modelfile.saving import Saved, find_external_files, save
 from bnfold.modelfile.staging import staged
 from bnfold.modelfile.tensors import is_in_file
@@ -30,10 +32,12 @@ __all__ = [
     "Saved",
     "all_graphs",
     "check_unchanged",
+    "data_file_of",
     "find_external_files",
     "is_in_file",
     "is_trained",
     "load",
+    "resolved",
     "save",
     "staged",
     "values_of",

@@ -13,9 +13,16 @@ from bnfold.modelfile.tensors import nbytes_of
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["check_content", "check_location", "check_order"]
+__all__ = ["cause_of", "check_content", "check_location", "check_order"]
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+def cause_of(error: BaseException) -> str:
+    """What lies beneath an error of onnx-ir, which says for each of its functions that it was called."""
+    while (before := error.__cause__ or error.__context__) is not None:  # it may fail while it says so
+        error = before
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def check_content(tensor: ir.serde.TensorProtoTensor, file: Path) -> None:
@@ -60,6 +67,8 @@ def check_location(tensor: ir.ExternalTensor, file: Path) -> tuple[Path, int, in
         The data file, and where in it the numbers lie: offset and length in bytes.
     """
     location = os.fspath(tensor.location)
+    if not isinstance(location, str):  # protobuf has bytes where there is no text
+        raise ModelFileError(f"{file}: external data of '{tensor.name}' at {location!r}: the name is not UTF-8")
     what = f"{file}: external data of '{tensor.name}' at '{location}'"
     if not location or Path(location).is_absolute() or ".." in Path(location).parts or "\\" in location:
         raise ModelFileError(f"{what}: only files inside the model's folder are read")
@@ -72,6 +81,8 @@ def check_location(tensor: ir.ExternalTensor, file: Path) -> tuple[Path, int, in
     if not data.is_relative_to(folder):
         raise ModelFileError(f"{what}: the link leads out of the model's folder")
     if not is_there or status is None:
+        if file.is_symlink() and (file.parent / location).exists():
+            raise ModelFileError(f"{what}: {file} is a link, and its data are not beside what it leads to: copy both")
         raise ModelFileError(f"{what}: no such file")
     if status.st_nlink > 1:  # as onnx and onnx-ir do: it may be anybody's file
         raise ModelFileError(f"{what}: has several hard links; copy it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelFileError
 from bnfold.modelfile import limits
-from bnfold.modelfile.checking import check_content, check_location, check_order
+from bnfold.modelfile.checking import cause_of, check_content, check_location, check_order
 from bnfold.modelfile.graphs import Place, all_graphs, places, put
 from bnfold.modelfile.keeping import cut_out, remember
 from bnfold.modelfile.source import Origin, Region, Source, changed
@@ -19,7 +20,10 @@ from bnfold.modelfile.sparse import SparseTensor, all_protos, take_sparse
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor, nbytes_of
 from bnfold.modelfile.wire import Blocks, Span, Unscannable, exchange
 
-__all__ = ["check_unchanged", "load"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["check_unchanged", "load", "origins_of"]
 
 _ORIGINS = "bnfold.origins"  # where the main graph says what it was read from: a clone has that, too
 _MOST_HELD = 16  # files of external data; a process may have no more than a few hundred open
@@ -55,8 +59,13 @@ def check_unchanged(model: ir.Model) -> None:
     Raises:
         ModelFileError: One is not.
     """
-    for origin in model.graph.meta.get(_ORIGINS, ()):
+    for origin in origins_of(model):
         origin.check()
+
+
+def origins_of(model: ir.Model) -> tuple[Origin, ...]:
+    """What a model was read from: the model file, and its data files; nothing if it was made in memory."""
+    return tuple(model.graph.meta.get(_ORIGINS, ()))
 
 
 def _open(file: Path) -> Source:
@@ -106,7 +115,7 @@ def _parse(content: bytes, file: Path) -> ir.Model:
         model: ir.Model = ir.from_proto(proto)
         remember(model, *kept)
     except Exception as error:  # whatever a malformed model makes onnx-ir raise
-        raise ModelFileError(f"{file}: is a malformed ONNX model: {error}".splitlines()[0]) from error
+        raise ModelFileError(f"{file}: is a malformed ONNX model: {cause_of(error)}") from error
     if sparse:
         _put_sparse(model, sparse)
     return model
@@ -157,7 +166,8 @@ def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> tuple
                 check_content(tensor, file)
     for data, tensors in external.items():
         source = _open_data(data, hold=len(external) <= _MOST_HELD)
-        origins.append(source.origin)
+        gaps = _gaps(((offset, offset + length) for _, _, offset, length in tensors), source.size)
+        origins.append(source.origin._replace(gaps=gaps))
         for place, tensor, offset, length in tensors:
             if offset + length > source.size:
                 raise changed(data)
@@ -165,6 +175,16 @@ def _connect(model: ir.Model, file: Path, regions: dict[bytes, Region]) -> tuple
             connected.meta.update(tensor.meta)
             put(place, connected)
     return used, origins
+
+
+def _gaps(parts: Iterable[tuple[int, int]], size: int) -> tuple[tuple[int, int], ...]:
+    """What some parts of a file leave."""
+    found, end = [], 0
+    for start, stop in [*sorted(parts), (size, size)]:
+        if start > end:
+            found.append((end, start))
+        end = max(end, stop)
+    return tuple(found)
 
 
 def _reconnected(tensor: ir.serde.TensorProtoTensor, region: Region) -> ir.serde.TensorProtoTensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.errors import ModelFileError
-from bnfold.modelfile.source import pread
+from bnfold.modelfile.source import changed, pread
 from bnfold.modelfile.tensors import ExternalTensor, FileTensor
 
 if TYPE_CHECKING:
@@ -81,31 +81,34 @@ class Output:
             position = self._position
             for start, stop in _extents(descriptor, region.offset, end):
                 self._position = position + start - region.offset
-                self._copy_extent(descriptor, start, stop)
+                if not self._copy_extent(descriptor, start, stop):
+                    raise changed(region.source.path)
             self._position = position + region.length
 
-    def _copy_extent(self, descriptor: int, start: int, stop: int) -> None:
-        """Copy bytes in the kernel, or through this process where that cannot do it."""
+    def _copy_extent(self, descriptor: int, start: int, stop: int) -> bool:
+        """Copy bytes in the kernel, or through this process where that cannot do it; False if there are fewer."""
         while start < stop:
             count = self._copy_in_kernel(descriptor, start, min(stop - start, _MOST))
-            if count is None:
+            if count:
+                self._position += count
+            else:
                 content = pread(descriptor, min(stop - start, _CHUNK), start)
                 self.write(content)
                 count = len(content)
-            else:
-                self._position += count
-            if not count:
-                return  # the file has shrunk: its descriptor is checked when the block ends
+                if not count:
+                    return False
             start += count
+        return True
 
-    def _copy_in_kernel(self, descriptor: int, start: int, count: int) -> int | None:
+    def _copy_in_kernel(self, descriptor: int, start: int, count: int) -> int:
+        """How many bytes it copied: 0 where it cannot, which some file systems do not say otherwise."""
         if not hasattr(os, "copy_file_range"):
-            return None
+            return 0
         try:
             return os.copy_file_range(descriptor, self._descriptor, count, start, self._position)
         except OSError as error:
             if error.errno in _NO_COPY:  # another file system, or one that cannot
-                return None
+                return 0
             raise
 
 

@@ -17,10 +17,12 @@ import onnx_ir as ir
 
 from bnfold.errors import ExecutionError, ModelFileError
 from bnfold.modelfile import limits
+from bnfold.modelfile.checking import cause_of
 from bnfold.modelfile.graphs import all_graphs, places
 from bnfold.modelfile.keeping import kept_of, put_back
-from bnfold.modelfile.opening import check_unchanged
+from bnfold.modelfile.opening import check_unchanged, origins_of
 from bnfold.modelfile.output import Output
+from bnfold.modelfile.placing import find_places
 from bnfold.modelfile.shells import shell_of
 from bnfold.modelfile.sparse import SparseTensor, all_protos
 from bnfold.modelfile.staging import staged
@@ -68,7 +70,8 @@ def save(
 
     In place of a model with external data, the data file is replaced first, then the model file: whoever opens the
     model between these two renames, or after a crash between them, finds the old model with the new weights. Where its
-    data lie in one file, that is the one replaced; where in several, they stay, and are read no more.
+    data lie in one file, that is the one replaced; where in several, or in one of which it does not read all, so that
+    another model may read the rest, they stay, and it reads them no more.
 
     Args:
         model: What to write.
@@ -87,35 +90,23 @@ def save(
     """
     target = Path(path)
     own_files = find_external_files(model)
-    read = {*sources, *own_files}
-    replaceable = read - {target.resolve()} if in_place else set()
-    data, reason = _find_data(target, replaceable), ""
-    external = external or bool(own_files)
-    location = data.relative_to(target.parent).as_posix()
-    content = _serialised(model, location if external else None)
+    found = find_places(target, origins_of(model), {*sources, *own_files}, in_place=in_place)
+    external, reason = external or bool(own_files), ""
+    found.check(external=external)
+    content = _serialised(model, found.location if external else None)
     if not external and content.size > limits.LARGEST:
         external, reason = True, f"{content.size / 2**30:.1f} GiB are more than protobuf can read from one file"
-        content = _serialised(model, location)
+        found.check(external=True)
+        content = _serialised(model, found.location)
     if content.size > limits.LARGEST:
         raise ModelFileError(f"{target}: too large for one file, and not because of its weights")
-    for file in (target, data) if external else (target,):
-        if file.resolve() in read and not in_place:
-            raise ModelFileError(f"{file}: would overwrite what the model was read from; choose another name")
     with staged(target) as temporary:
         content.write(temporary)
         if accept is not None:
             _submit(temporary, accept)
         if in_place:
             check_unchanged(model)
-    return Saved(target, data if external else None, reason, tuple(sorted(replaceable - {data.resolve()})))
-
-
-def _find_data(target: Path, replaceable: Collection[Path]) -> Path:
-    """Where external data go: into the one file that they are in, if that may be replaced, or beside the model."""
-    folder = target.resolve().parent
-    if len(replaceable) == 1 and (only := next(iter(replaceable))).is_relative_to(folder):
-        return target.parent / only.relative_to(folder)
-    return target.with_name(f"{target.name}.data")
+    return Saved(target, found.data if external else None, reason, found.given_up)
 
 
 def find_external_files(model: ir.Model) -> frozenset[Path]:
@@ -176,7 +167,7 @@ def _serialised(model: ir.Model, location: str | None) -> _Content:
     try:
         proto = ir.serde.serialize_model(shell_of(model, stand_ins.exchange))
     except Exception as error:  # of onnx-ir, for what it cannot write
-        raise ModelFileError(f"onnx-ir cannot write the model: {error}".splitlines()[0]) from error
+        raise ModelFileError(f"onnx-ir cannot write the model: {cause_of(error)}") from error
     stand_ins.put_back_sparse(proto)
     put_back(model, proto)
     try:
@@ -259,6 +250,8 @@ class _StandIns:
             return _stand_in(tensor, external=self._put_outside(_Large(tensor, nbytes)))
         if is_read and not tensor.raw.HasField("raw_data"):
             return _with_metadata_once(tensor)
+        if tensor.dtype.bitwidth == 6:  # onnx-ir looks whether there are as many numbers as the shape says
+            return _stand_in(tensor, raw_data=tensor.tobytes())
         marker = self._prefix + len(self._inline).to_bytes(8)
         self._inline[marker] = _Large(tensor, nbytes)
         return _stand_in(tensor, raw_data=marker)

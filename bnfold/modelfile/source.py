@@ -36,10 +36,17 @@ class Identity(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a file was found, and what it was then."""
+    """Where a file was found, and what it was then.
+
+    Attributes:
+        path: Where it was found.
+        identity: What it was then.
+        gaps: The parts of a data file that the model does not read: where each starts, and where it ends.
+    """
 
     path: Path
     identity: Identity
+    gaps: tuple[tuple[int, int], ...] = ()
 
     def check(self) -> None:
         """See that the file is still there, and as it was.

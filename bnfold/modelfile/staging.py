@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold.errors import ModelFileError
+from bnfold.modelfile.placing import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +41,8 @@ def staged(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise ModelFileError(f"{target}: the folder {target.parent} does not exist")
         if target.exists() and not target.is_file():
             raise ModelFileError(f"{target}: is not a regular file; give another name")
-        target = target.resolve()  # a link stays, and what it leads to is replaced
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        target = resolved(target)  # a link stays, and what it leads to is replaced
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))  # a name has its limit, too
     except OSError as error:
         raise ModelFileError(f"{target}: cannot be written: {error.strerror}") from error
     try:

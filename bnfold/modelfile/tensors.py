@@ -45,6 +45,9 @@ class FileTensor(ir.serde.TensorProtoTensor):
         """The numbers, read anew; not to be written to."""
         return _array(self.region, self.dtype, self.shape.numpy())
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return _converted(self.numpy(), dtype, copy=copy)
+
     def tobytes(self) -> bytes:
         """The same as bytes, as ``raw_data`` has them."""
         return self.region.source.read(self.region.offset, self.region.length)
@@ -81,7 +84,7 @@ class ExternalTensor(ir.ExternalTensor):
         return _array(self.region, self.dtype, self.shape.numpy())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self.numpy().astype(dtype or self.dtype.numpy(), copy=False)
+        return _converted(self.numpy(), dtype, copy=copy)
 
     def tobytes(self) -> bytes:
         """The same as bytes, as the file has them."""
@@ -108,6 +111,10 @@ def nbytes_of(tensor: ir.TensorProtocol) -> int | None:
         return -(-bits // 8) if min(header.dims, default=0) >= 0 else None
     except (TypeError, ValueError):
         return None
+
+
+def _converted(array: np.ndarray, dtype: Any, *, copy: bool | None) -> np.ndarray:
+    return array.astype(dtype or array.dtype, copy=bool(copy))  # a copy can be written to
 
 
 def _array(region: Region, dtype: ir.DataType, shape: tuple[int, ...]) -> np.ndarray:

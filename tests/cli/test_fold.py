@@ -422,3 +422,20 @@ def test_folds_a_file_whose_name_is_not_utf8(model, command) -> None:
     code, _, err = command("fold", strange)
     assert code == 0, err
     assert listing(model.parent) == ["m\udcff.folded.onnx", "m\udcff.onnx"]
+
+
+def test_a_report_never_takes_the_place_of_data_behind_a_link(model, tmp_path, command) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "real" / "r.onnx")
+    place = tmp_path / "real" / "r.onnx.data"
+    options = ("-o", tmp_path / "link.onnx", "--report", f"json={place}")
+    assert "would overwrite another file" in refused(command, model, *options)
+
+
+def test_refuses_links_in_a_circle(model, tmp_path, command) -> None:
+    link = tmp_path / "link.onnx"
+    link.symlink_to(link)
+    report = ("--report", f"json={tmp_path / 'r.json'}")
+    assert "link.onnx" in refused(command, link, *report)
+    assert "link.onnx" in refused(command, model, "-o", link, *report)
+    assert "link.onnx" in refused(command, model, "-o", link, "--no-verify")

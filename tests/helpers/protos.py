@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 RAW = [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT64,
        TensorProto.INT32, TensorProto.UINT8, TensorProto.BOOL, TensorProto.COMPLEX64, TensorProto.INT4,
-       TensorProto.UINT2, TensorProto.FLOAT8E4M3FN]  # fmt: skip
+       TensorProto.UINT2, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT6E2M3, TensorProto.FLOAT6E3M2]  # fmt: skip
 TYPED = {
     "float_data": [TensorProto.FLOAT, TensorProto.COMPLEX64],
     "int32_data": [TensorProto.INT32, TensorProto.INT8, TensorProto.FLOAT16, TensorProto.BOOL],
@@ -101,7 +101,7 @@ class Maker:
             return tensor
         kind = int(rng.choice(RAW))
         tensor = onnx.TensorProto(name=name, dims=dims, data_type=kind)
-        packed = {TensorProto.INT4: 4, TensorProto.UINT2: 2}
+        packed = {TensorProto.INT4: 4, TensorProto.UINT2: 2, TensorProto.FLOAT6E2M3: 6, TensorProto.FLOAT6E3M2: 6}
         bits = packed.get(kind) or helper.tensor_dtype_to_np_dtype(kind).itemsize * 8
         content = rng.integers(0, 2, -(-int(np.prod(dims)) * bits // 8), np.uint8).tobytes()
         if form == "external" and self._external and kind not in packed:

@@ -271,3 +271,28 @@ def test_an_error_of_whoever_checks_the_file_is_not_one_of_writing_it(path, tmp_
 
     with pytest.raises(ExecutionError, match="could not be checked"):
         modelfile.save(modelfile.load(path), tmp_path / "out.onnx", accept=fail)
+
+
+def test_says_what_is_wrong_with_an_offset(external) -> None:
+    content = external.read_bytes()
+    proto = onnx.ModelProto.FromString(content)
+    for entry in (entry for tensor in proto.graph.initializer for entry in tensor.external_data):
+        entry.value = "abc" if entry.key == "offset" else entry.value
+    external.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"is a malformed ONNX model: .*abc"):
+        modelfile.load(external)
+
+
+def test_refuses_external_data_whose_name_is_no_text(external) -> None:
+    external.write_bytes(external.read_bytes().replace(b"sub/weights.bin", b"sub/weights.b\xff\xfe"))
+    with pytest.raises(ModelFileError, match=r"external data of 'w'.*the name is not UTF-8"):
+        modelfile.load(external)
+
+
+def test_says_that_a_link_leads_away_from_the_data(external, tmp_path) -> None:
+    """As in a cache where model and data are links into another folder."""
+    (tmp_path / "cache").mkdir()
+    external.rename(tmp_path / "cache" / "model")
+    external.symlink_to(tmp_path / "cache" / "model")
+    with pytest.raises(ModelFileError, match="is a link, and its data are not beside what it leads to"):
+        modelfile.load(external)

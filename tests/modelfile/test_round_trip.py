@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bnfold
 from bnfold import modelfile
 from bnfold.errors import ModelFileError
 from bnfold.modelfile import limits
@@ -238,6 +239,24 @@ def test_numbers_cannot_be_written_to(tmp_path) -> None:
     ir.save(example(TEXT, dtype="float"), tmp_path / "model.onnx")
     with pytest.raises(ValueError, match="read-only"):
         constant(modelfile.load(tmp_path / "model.onnx"), "w")[:] = 0
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("data", [None, "weights.bin"])
+def test_a_copy_of_the_numbers_can_be_written_to(tmp_path, data) -> None:
+    ir.save(example(TEXT, dtype="float"), tmp_path / "model.onnx", external_data=data)
+    tensor = modelfile.load(tmp_path / "model.onnx").graph.initializers["w"].const_value
+    np.array(tensor, copy=True)[:] = 0
+    np.testing.assert_array_equal(np.asarray(tensor), constant(example(TEXT, dtype="float"), "w"))
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("data", [None, "weights.bin"])
+def test_a_folded_model_can_be_pickled(tmp_path, data) -> None:
+    ir.save(example(TEXT, dtype="float"), tmp_path / "model.onnx", external_data=data)
+    model = bnfold.fold(tmp_path / "model.onnx").model
+    twin = pickle.loads(pickle.dumps(model))  # noqa: S301
+    np.testing.assert_array_equal(constant(twin, "w"), constant(model, "w"))
 
 
 def test_saves_any_tensor_and_asks_for_its_numbers_once(tmp_path) -> None:

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+import bnfold
 from bnfold import modelfile
 from bnfold.errors import ModelFileError
 from bnfold.modelfile import limits
@@ -76,6 +77,14 @@ def test_unchanged_weights_do_not_pass_through_the_process(path, tmp_path, monke
     monkeypatch.setattr(os, "copy_file_range", short)
     modelfile.save(modelfile.load(path), tmp_path / "copy.onnx")
     assert sum(copied) == WANT.nbytes
+    assert serialised(ir.load(tmp_path / "copy.onnx")) == serialised(ir.load(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="a system call of Linux")
+def test_copies_through_the_process_what_the_kernel_says_is_nothing(path, tmp_path, monkeypatch) -> None:
+    """As some file systems have it."""
+    monkeypatch.setattr(os, "copy_file_range", lambda *_: 0)
+    modelfile.save(modelfile.load(path), tmp_path / "copy.onnx")
     assert serialised(ir.load(tmp_path / "copy.onnx")) == serialised(ir.load(path))
 
 
@@ -211,6 +220,50 @@ def test_refuses_a_data_file_with_several_hard_links(external, tmp_path) -> None
         modelfile.load(external)
 
 
+def test_external_data_of_a_link_lie_beside_what_it_leads_to(tmp_path) -> None:
+    for name in ("real", "links"):
+        (tmp_path / name).mkdir()
+    source, link = tmp_path / "real" / "src.onnx", tmp_path / "links" / "l.onnx"
+    ir.save(example(TEXT, dtype="float"), source, external_data="l.onnx.data")
+    link.symlink_to(tmp_path / "real" / "r.onnx")
+    before = (tmp_path / "real" / "l.onnx.data").read_bytes()
+    model = modelfile.load(source)
+    model.graph.initializers["w"].const_value = ir.Tensor(-WANT, name="w")
+    saved = modelfile.save(model, link, external=True)
+    assert saved == modelfile.Saved(link, tmp_path / "real" / "r.onnx.data")
+    assert (tmp_path / "real" / "l.onnx.data").read_bytes() == before
+    np.testing.assert_array_equal(constant(ir.load(tmp_path / "real" / "r.onnx"), "w"), -WANT)
+    np.testing.assert_array_equal(constant(modelfile.load(link), "w"), -WANT)
+    (tmp_path / "links" / "again.onnx").symlink_to(tmp_path / "real" / "l.onnx")
+    with pytest.raises(ModelFileError, match="would overwrite what the model was read from"):
+        modelfile.save(modelfile.load(source), tmp_path / "links" / "again.onnx")
+
+
+@pytest.mark.parametrize("name", ["a\\b.onnx", "a\udcffb.onnx"])
+def test_refuses_external_data_that_no_model_can_name(external, name) -> None:
+    target = external.with_name(name)
+    with pytest.raises(ModelFileError, match="cannot name such a file of external data; choose another name"):
+        modelfile.save(modelfile.load(external), target)
+    assert not target.exists()
+
+
+def test_a_name_as_long_as_may_be_is_no_trouble(tmp_path) -> None:
+    name = "n" * 250 + ".onnx"
+    modelfile.save(example(TEXT, dtype="float"), tmp_path / name)
+    assert listing(tmp_path) == [name]
+
+
+def test_refuses_links_in_a_circle(path, tmp_path) -> None:
+    link = tmp_path / "link.onnx"
+    link.symlink_to(link)
+    with pytest.raises(ModelFileError, match=r"link.onnx: "):
+        modelfile.load(link)
+    with pytest.raises(ModelFileError, match=r"link.onnx: no file can be there"):
+        modelfile.save(modelfile.load(path), link)
+    with pytest.raises(ModelFileError, match="no file can be there"), modelfile.staged(link):
+        pytest.fail("the block was entered")
+
+
 # In place
 
 
@@ -239,6 +292,76 @@ def test_the_data_are_there_before_the_model(external, monkeypatch) -> None:
     monkeypatch.setattr(Path, "replace", lambda file, place: (order.append(file.name), replace(file, place))[1])
     modelfile.save(modelfile.load(external), external, in_place=True)
     assert order == ["weights.bin", "model.onnx"]
+
+
+def two_with_one_data_file(folder: Path, data: str) -> list[Path]:
+    """Two models, which read different parts of one file."""
+    paths = []
+    for index, name in enumerate(("a.onnx", "b.onnx")):
+        ir.save(example(TEXT, dtype="float"), folder / name, external_data=data)
+        proto = onnx.load(folder / name, load_external_data=False)
+        for tensor in proto.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "offset":
+                    entry.value = str(int(entry.value) + index * (folder / data).stat().st_size)
+        (folder / name).write_bytes(proto.SerializeToString())
+        paths.append(folder / name)
+    (folder / data).write_bytes((folder / data).read_bytes() * 2)
+    return paths
+
+
+def test_leaves_a_data_file_that_another_model_may_read(tmp_path) -> None:
+    first, second = two_with_one_data_file(tmp_path, "w.bin")
+    before = (tmp_path / "w.bin").read_bytes()
+    model = modelfile.load(first)
+    model.graph.initializers["w"].const_value = ir.Tensor(-WANT, name="w")
+    saved = modelfile.save(model, first, external=True, in_place=True)
+    assert saved == modelfile.Saved(first, tmp_path / "a.onnx.data", unread=(tmp_path / "w.bin",))
+    assert (tmp_path / "w.bin").read_bytes() == before
+    np.testing.assert_array_equal(constant(ir.load(first), "w"), -WANT)
+    np.testing.assert_array_equal(constant(ir.load(second), "w"), WANT)
+
+
+def test_refuses_to_replace_a_data_file_that_another_model_may_read(tmp_path) -> None:
+    first, _ = two_with_one_data_file(tmp_path, "a.onnx.data")
+    before = (tmp_path / "a.onnx.data").read_bytes()
+    with pytest.raises(ModelFileError, match=r"a.onnx.data: would overwrite what the model was read from"):
+        modelfile.save(modelfile.load(first), first, in_place=True)
+    assert (tmp_path / "a.onnx.data").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("gap", "filling", "is_replaced"), [(65536, b"\0", False), (65535, b"\0", True), (1, b"x", False)]
+)
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_padding_of_a_data_file_is_nothing_to_keep(external, tmp_path, gap, filling, is_replaced, where) -> None:
+    data = tmp_path / "weights.bin"
+    content, padding = data.read_bytes(), filling * gap
+    data.write_bytes(padding + content if where == "before" else content + padding)
+    proto = onnx.load(external, load_external_data=False)
+    for entry in (entry for tensor in proto.graph.initializer for entry in tensor.external_data):
+        if entry.key == "offset" and where == "before":
+            entry.value = str(int(entry.value) + gap)
+    external.write_bytes(proto.SerializeToString())
+    saved = modelfile.save(modelfile.load(external), external, in_place=True)
+    assert saved.external == (data if is_replaced else tmp_path / "model.onnx.data")
+    np.testing.assert_array_equal(constant(ir.load(external), "w"), WANT)
+
+
+def test_in_place_replaces_nothing_of_another_model(external, tmp_path) -> None:
+    saved = modelfile.save(modelfile.load(external), tmp_path / "other.onnx", in_place=True)
+    assert saved.external == tmp_path / "other.onnx.data"
+    with pytest.raises(ModelFileError, match="would overwrite"):
+        modelfile.save(modelfile.load(external), tmp_path / "weights.bin", in_place=True)
+    np.testing.assert_array_equal(constant(ir.load(external), "w"), WANT)
+
+
+def test_never_overwrites_what_a_model_in_memory_came_from(path, tmp_path) -> None:
+    """Neither by a fold of a fold, which knows the first model no more."""
+    model = bnfold.fold(bnfold.fold(path).model)
+    with pytest.raises(ModelFileError, match="would overwrite what the model was read from"):
+        model.save(path)
+    model.save(path, in_place=True)
 
 
 # What is left
