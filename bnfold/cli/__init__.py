@@ -23,7 +23,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bnfold.cli import bench, check, doctor, export, fold, inspect, train, verify
-from bnfold.cli.startup import postpone
+from bnfold.cli.startup import start_fast
 from bnfold.errors import BnfoldError
 
 __all__ = ["app", "main"]
@@ -75,7 +75,7 @@ def main() -> NoReturn:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
-    postpone()
+    start_fast()
     try:
         app()
     except BnfoldError as error:

@@ -105,11 +105,11 @@ class Constants:
         """The same, to be multiplied by factors, without a look at its numbers if it is stored as a tensor."""
         exact = self._exact.get(value)
         if exact is not None:
-            return (exact if isinstance(exact, Scaled) else Scaled(exact)) if self._is_float(value) else None
+            return (exact if isinstance(exact, Scaled) else Scaled.of(exact)) if self._is_float(value) else None
         if (tensor := self.tensor(value)) is not None:
-            return Scaled(tensor) if tensor.dtype in FLOATS else None
+            return Scaled.of(tensor) if tensor.dtype in FLOATS else None
         weight = self.weight(value)
-        return Scaled(weight) if weight is not None else None
+        return Scaled.of(weight) if weight is not None else None
 
     def dtype(self, value: ir.Value | None) -> ir.DataType | None:
         """The type of a constant, or None when it is known only at run time."""

@@ -28,7 +28,7 @@ def largest(dtype: ir.DataType) -> float:
     return float(ml_dtypes.finfo(dtype.numpy()).max)  # type: ignore[no-untyped-call]
 
 
-def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarray, int]:
+def round_once(array: NDArray[np.float64], dtype: ir.DataType, *, tiny: bool = True) -> tuple[np.ndarray, int]:
     """The nearest values of ``dtype``, ties to even, and how many subnormal ones were flushed to zero.
 
     Subnormal float32 weights run hundreds of times slower on CPUs; float16 ones do not (they are widened before use)
@@ -37,6 +37,7 @@ def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarr
     Args:
         array: Any shape.
         dtype: One of ``FLOATS``, or a type of integers, whose range the numbers do not leave.
+        tiny: Whether any may be subnormal; to look costs as much as to round.
     """
     rounded: np.ndarray
     if dtype.is_integer():
@@ -46,6 +47,8 @@ def round_once(array: NDArray[np.float64], dtype: ir.DataType) -> tuple[np.ndarr
     else:
         with np.errstate(over="ignore", under="ignore"):
             rounded = array.astype(dtype.numpy())
+    if not tiny:
+        return rounded, 0
     smallest = rounded.dtype.type(SMALLEST_NORMAL.get(dtype, 0.0))
     with np.errstate(invalid="ignore"):  # bfloat16 warns of a NaN
         subnormal = (rounded != 0) & (np.abs(rounded) < smallest)

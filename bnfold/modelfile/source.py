@@ -132,12 +132,10 @@ class Source:
             ModelFileError: It has changed.
         """
         with self._reading() as descriptor:
-            for start in range(0, len(target), _CHUNK):
-                part = target[start : start + _CHUNK]
-                found = pread(descriptor, len(part), offset + start)
-                if len(found) != len(part):
+            for start in range(0, len(target), _MOST):
+                part = target[start : start + _MOST]
+                if _pread_into(descriptor, part, offset + start) != len(part):
                     raise changed(self.path)
-                part[:] = found
 
     @contextmanager
     def _reading(self) -> Iterator[int]:
@@ -176,7 +174,7 @@ class Source:
 
 
 _MOST = 1 << 30  # bytes; Linux reads less than 2 GiB at once
-_CHUNK = 1 << 22
+_CHUNK = 1 << 22  # bytes that are in memory twice
 
 
 def pread(descriptor: int, length: int, offset: int) -> bytes:
@@ -185,6 +183,18 @@ def pread(descriptor: int, length: int, offset: int) -> bytes:
         return os.pread(descriptor, length, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.read(descriptor, length)
+
+
+def _pread_into(descriptor: int, target: memoryview, offset: int) -> int:
+    """Fill a buffer, as far as the file goes; how many bytes that were."""
+    if hasattr(os, "preadv"):  # straight into it, without a copy
+        return os.preadv(descriptor, [target], offset)
+    for start in range(0, len(target), _CHUNK):
+        found = pread(descriptor, min(_CHUNK, len(target) - start), offset + start)
+        target[start : start + len(found)] = found
+        if len(found) < _CHUNK:
+            return start + len(found)
+    return len(target)
 
 
 def _open(path: Path) -> int:

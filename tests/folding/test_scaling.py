@@ -29,7 +29,7 @@ def random_weight(seed: int, shape: tuple[int, ...], dtype: ir.DataType, spread:
     factors = [
         10.0 ** rng.uniform(-spread, spread, factor) * rng.choice([-1, 0, 1], factor) for factor in (rows, columns)
     ]
-    return tensor, Scaled(tensor).times(*factors[: len(shape)])
+    return tensor, Scaled.of(tensor).times(*factors[: len(shape)])
 
 
 @given(
@@ -52,7 +52,7 @@ def test_what_is_told_of_a_weight_is_so(seed: int, shape: tuple[int, ...], dtype
             assert np.isfinite(rounded).all()
     np.testing.assert_array_equal(scaled.tensor(dtype, "w").numpy(), rounded)
     assert scaled.is_same(scaled.times())
-    assert not scaled.is_same(Scaled(tensor).times(np.full((1,) * len(shape), 3.0)))
+    assert not scaled.is_same(Scaled.of(tensor).times(np.full((1,) * len(shape), 3.0)))
 
 
 def test_a_weight_of_ordinary_size_is_not_computed_to_see_that_it_fits(monkeypatch) -> None:
@@ -64,11 +64,11 @@ def test_a_weight_of_ordinary_size_is_not_computed_to_see_that_it_fits(monkeypat
 
 @pytest.mark.parametrize("number", [np.inf, np.nan])
 def test_what_is_not_finite_does_not_fit(number) -> None:
-    assert not Scaled(ir.tensor(np.array([number, 1], np.float32))).fits(ir.DataType.FLOAT)
+    assert not Scaled.of(ir.tensor(np.array([number, 1], np.float32))).fits(ir.DataType.FLOAT)
 
 
 def test_two_factors_of_one_shape_become_one() -> None:
-    weight = Scaled(np.ones((2, 3))).times(np.full((2, 1), 2.0)).times(np.full((2, 1), 0.25), np.full((1, 3), 3.0))
+    weight = Scaled.of(np.ones((2, 3))).times(np.full((2, 1), 2.0)).times(np.full((2, 1), 0.25), np.full((1, 3), 3.0))
     assert [factor.shape for factor in weight.factors] == [(2, 1), (1, 3)]
     np.testing.assert_array_equal(weight.numbers(), np.full((2, 3), 1.5))
 
