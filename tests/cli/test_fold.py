@@ -345,7 +345,7 @@ def test_names_cannot_command_the_terminal(model, command) -> None:
 def test_sigterm_leaves_no_temporary_file(model) -> None:
     program = (
         "import os, signal, bnfold.cli, bnfold.verifying as v\n"
-        "v.verify = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "v.verify = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
         "bnfold.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", program, "fold", model], capture_output=True, check=False)
@@ -421,3 +421,16 @@ def test_folds_a_file_whose_name_is_not_utf8(model, command) -> None:
     code, _, err = command("fold", strange)
     assert code == 0, err
     assert listing(model.parent) == ["m\udcff.folded.onnx", "m\udcff.onnx"]
+
+
+def test_a_provider_that_did_not_run_the_result_leaves_no_output(model, command) -> None:
+    code, _, err = command("fold", model, "--provider", "azure")
+    assert code == 3
+    assert "azure did not run it" in err
+    assert err.strip().endswith("--no-verify writes the result unchecked")
+    assert listing(model.parent) == ["model.onnx"]
+    assert command("fold", model, "--provider", "cuda:")[0] == 2
+    code, _, err = command("fold", model, "--no-verify", "--level", "all")
+    assert code == 2
+    assert "say where the result is verified" in err
+    assert command("fold", model, "--level", "all")[0] == 0
