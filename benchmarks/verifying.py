@@ -46,18 +46,29 @@ class Builder:
         self.nodes.append(helper.make_node(op_type, inputs, [name], name, **attributes))
         return name
 
-    def conv(self, data: str, into: int, out: int, kernel: int, stride: int) -> str:
+    def conv(self, data: str, into: int, out: int, kernel: int, stride: int, group: int = 1) -> str:
         """Conv and BatchNormalization."""
-        weight = self.rng.normal(size=(out, into, kernel, kernel)) * np.sqrt(2 / (into * kernel**2))
-        pads, strides = [kernel // 2] * 4, [stride] * 2
-        value = self.node("Conv", data, self.constant(weight), pads=pads, strides=strides)
-        statistics = (
-            self.rng.uniform(0.5, 1.5, out),
-            self.rng.normal(size=out) * 0.1,
-            self.rng.normal(size=out) * 0.1,
-            self.rng.uniform(0.5, 2, out),
+        read = into // group
+        weight = self.rng.normal(size=(out, read, kernel, kernel)) * np.sqrt(2 / (read * kernel**2))
+        attributes = {"pads": [kernel // 2] * 4, "strides": [stride] * 2, "group": group}
+        value = self.node("Conv", data, self.constant(weight), **attributes)
+        return self.node("BatchNormalization", value, *map(self.constant, self.statistics(out)))
+
+    def statistics(self, channels: int) -> tuple[np.ndarray, ...]:
+        """scale, bias, mean and var of a BatchNormalization."""
+        return (
+            self.rng.uniform(0.5, 1.5, channels),
+            self.rng.normal(size=channels) * 0.1,
+            self.rng.normal(size=channels) * 0.1,
+            self.rng.uniform(0.5, 2, channels),
         )
-        return self.node("BatchNormalization", value, *map(self.constant, statistics))
+
+    def model(self, value: str, inputs: Sequence[int], outputs: Sequence[int]) -> onnx.ModelProto:
+        """All of it: from ``x`` to ``value``, in any batch."""
+        data = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *inputs])
+        result = helper.make_tensor_value_info(value, TensorProto.FLOAT, ["N", *outputs])
+        graph = helper.make_graph(self.nodes, "network", [data], [result], self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def resnet50(size: int = 224, widths: Sequence[int] = (64, 128, 256, 512), seed: int = 0) -> onnx.ModelProto:
@@ -76,11 +87,7 @@ def resnet50(size: int = 224, widths: Sequence[int] = (64, 128, 256, 512), seed:
             value, channels = net.node("Relu", net.node("Add", inner, side)), 4 * width
     value = net.node("Flatten", net.node("GlobalAveragePool", value))
     dense = net.constant(net.rng.normal(size=(1000, channels)) / np.sqrt(channels)), net.constant(np.zeros(1000))
-    value = net.node("Gemm", value, *dense, transB=1)
-    data = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, size, size])
-    result = helper.make_tensor_value_info(value, TensorProto.FLOAT, ["N", 1000])
-    graph = helper.make_graph(net.nodes, "resnet50", [data], [result], net.weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return net.model(net.node("Gemm", value, *dense, transB=1), [3, size, size], [1000])
 
 
 def main(arguments: Sequence[str] | None = None) -> bnfold.Comparison:

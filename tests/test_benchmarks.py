@@ -14,7 +14,7 @@ import onnxruntime as ort
 import pytest
 
 import bnfold
-from benchmarks import fold, networks, search, verifying
+from benchmarks import calibrating, fold, networks, search, verifying
 
 ROOT = Path(__file__).parents[1]
 
@@ -266,3 +266,12 @@ def test_the_holes_of_external_data_need_no_disk(tmp_path) -> None:
 def test_the_verifying_benchmark_verifies_a_fold_of_resnet_50(capsys) -> None:
     assert verifying.main(["--size", "32", "--widths", "4", "4", "8", "8"])
     assert capsys.readouterr().out.startswith("53 folded; equivalent; ")
+
+
+def test_the_calibration_prints_correct_folds_and_wrong_ones(capsys) -> None:
+    assert calibrating.main(["--seeds", "1", "--fault-seeds", "1", "--networks", "dense"]) == 0
+    correct, wrong = capsys.readouterr().out.split("\n\n")
+    assert re.findall(r"dense +(float\d+) +1 +(\w+) +0 ", correct) == [
+        ("float32", "disabled"), ("float32", "all"), ("float16", "disabled"), ("float16", "all"),
+    ]  # fmt: skip
+    assert len(re.findall(r"3 of 3 +3 of 3", wrong)) == len(calibrating.FAULTS)

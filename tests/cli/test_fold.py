@@ -439,3 +439,16 @@ def test_refuses_links_in_a_circle(model, tmp_path, command) -> None:
     assert "link.onnx" in refused(command, link, *report)
     assert "link.onnx" in refused(command, model, "-o", link, *report)
     assert "link.onnx" in refused(command, model, "-o", link, "--no-verify")
+
+
+def test_a_provider_that_did_not_run_the_result_leaves_no_output(model, command) -> None:
+    code, _, err = command("fold", model, "--provider", "azure")
+    assert code == 3
+    assert "azure did not run it" in err
+    assert err.strip().endswith("--no-verify writes the result unchecked")
+    assert listing(model.parent) == ["model.onnx"]
+    assert command("fold", model, "--provider", "cuda:")[0] == 2
+    code, _, err = command("fold", model, "--no-verify", "--level", "all")
+    assert code == 2
+    assert "say where the result is verified" in err
+    assert command("fold", model, "--level", "all")[0] == 0
