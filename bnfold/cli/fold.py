@@ -131,7 +131,7 @@ def _checked(result: FoldResult, model: Path, temporary: Path, target: Path) -> 
     from bnfold import modelfile, verifying
 
     try:
-        comparison = verifying.verify(model, temporary)
+        comparison = verifying.verify(model, temporary, certificate=result)
         modelfile.check_unchanged(result.model)  # it was read a second time to be compared
     except ExecutionError as error:
         raise type(error)(f"{error}; --no-verify writes the result unchecked") from error

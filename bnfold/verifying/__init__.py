@@ -1,6 +1,8 @@
 """verify(reference, candidate) → Comparison: does the candidate compute what the reference computes?
 
 interface.py      the same inputs and outputs
+certificate/      every rewritten weight recomputed in float64, and nothing run
+weights.py        what that comes to
 oracle.py         the reference's function in float64, to judge both by
 neighbours.py     how far models that are as good as the reference lie from it
 judging.py        the rule and its limits
@@ -26,10 +28,12 @@ from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
+from bnfold.verifying.certificate import certify
 from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
 from bnfold.verifying.interface import compare_interfaces
 from bnfold.verifying.judging import NEIGHBOURS, OutputRuns, judge
 from bnfold.verifying.running import LEVEL, Runner, naming
+from bnfold.verifying.weights import check_structure, check_weights
 
 if TYPE_CHECKING:
     import os
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from bnfold.folding import FoldResult
     from bnfold.runtime.inputs import InputSet
     from bnfold.runtime.sessions import Outputs
 
@@ -48,9 +53,11 @@ def verify(
     candidate: str | os.PathLike[str] | ir.Model,
     *,
     timeout: float = TIMEOUT,
+    certificate: FoldResult | None = None,
 ) -> Comparison:
-    """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
+    """Compare two models: their interfaces and weights, then their outputs, judged by the reference in float64.
 
+    Where the graphs are alike, each weight that differs is recomputed in float64 from the reference: a certificate.
     Both run in onnxruntime on the CPU, with its optimisations off, in child processes. Models that are not
     equivalent are a result, not an error.
 
@@ -58,6 +65,8 @@ def verify(
         reference: The model that is right: a path or an ``onnx_ir.Model``.
         candidate: The model to judge.
         timeout: Seconds that each child process may take.
+        certificate: The account of the fold that made the candidate: then no weight may be rounded more than once, and
+            nothing may differ that it does not name. Without it, what was folded where is found out.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
@@ -77,6 +86,8 @@ def verify(
         if _failed(checks):
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
             return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
+        weights = certify(left.model, right.model)
+        checks += check_structure(weights, certificate) + check_weights(weights, is_ours=certificate is not None)
         runner = Runner(timeout)
         with naming("reference"):
             inputs, expected, notes = runner.run_reference(left.path, left.model)

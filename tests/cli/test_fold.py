@@ -345,7 +345,7 @@ def test_names_cannot_command_the_terminal(model, command) -> None:
 def test_sigterm_leaves_no_temporary_file(model) -> None:
     program = (
         "import os, signal, bnfold.cli, bnfold.verifying as v\n"
-        "v.verify = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "v.verify = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
         "bnfold.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", program, "fold", model], capture_output=True, check=False)

@@ -36,7 +36,7 @@ def test_equivalent_models_exit_with_0_and_a_table(command):
 def test_models_that_differ_exit_with_1_and_the_verdict_in_words(command):
     code, out, err = command("verify", "a.onnx", "wrong.onnx")
     assert (code, err) == (1, "")
-    assert out.strip().endswith("Not equivalent: output 'y'")
+    assert out.strip().endswith("Not equivalent: weight 'bias0', output 'y'")
 
 
 @pytest.mark.parametrize(
