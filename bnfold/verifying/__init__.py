@@ -8,6 +8,7 @@ neighbours.py     how far models that are as good as the reference lie from it
 judging.py        the rule and its limits
 channels.py       the same for each channel of an output
 integers.py       the same for integers
+locating.py       where two models part, on demand; parts.py takes the nodes out that repro.py writes to files
 running.py        runs all of these in child processes
 comparison.py     the result
 """
@@ -15,11 +16,14 @@ comparison.py     the result
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 
 from bnfold.agreement import nonfinite_mismatches
 from bnfold.errors import ExecutionError
@@ -29,9 +33,11 @@ from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
 from bnfold.verifying.certificate import certify
-from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
+from bnfold.verifying.comparison import Check, Comparison, Divergence, OutputFigures, Verdict
 from bnfold.verifying.interface import compare_interfaces
 from bnfold.verifying.judging import NEIGHBOURS, OutputRuns, judge
+from bnfold.verifying.locating import locate, worst_of
+from bnfold.verifying.repro import Repro
 from bnfold.verifying.running import LEVEL, Runner, naming
 from bnfold.verifying.weights import check_structure, check_weights
 
@@ -39,13 +45,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    import onnx_ir as ir
-
     from bnfold.folding import FoldResult
     from bnfold.runtime.inputs import InputSet
-    from bnfold.runtime.sessions import Outputs
+    from bnfold.runtime.sessions import Feeds, Outputs
+    from bnfold.runtime.sources import Opened
+    from bnfold.verifying.certificate import Certificate
+    from bnfold.verifying.locating import Located
 
-__all__ = ["Check", "Comparison", "OutputFigures", "Verdict", "verify"]
+__all__ = ["Check", "Comparison", "Divergence", "OutputFigures", "Verdict", "verify"]
 
 
 def verify(
@@ -54,6 +61,8 @@ def verify(
     *,
     timeout: float = TIMEOUT,
     certificate: FoldResult | None = None,
+    bisect: bool = False,
+    save_repro: str | os.PathLike[str] | None = None,
 ) -> Comparison:
     """Compare two models: their interfaces and weights, then their outputs, judged by the reference in float64.
 
@@ -67,6 +76,9 @@ def verify(
         timeout: Seconds that each child process may take.
         certificate: The account of the fold that made the candidate: then no weight may be rounded more than once, and
             nothing may differ that it does not name. Without it, what was folded where is found out.
+        bisect: Where the two are not equivalent, find the first tensor that the candidate computes otherwise.
+        save_repro: A folder, new or empty, for an input on which they differ and the nodes that part, with the command
+            that shows it; written only if they are not equivalent. Implies ``bisect``.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
@@ -76,8 +88,10 @@ def verify(
         ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long. Or nothing can be
             told from running it: the reference is random, or both give nothing but NaN and Inf.
         MissingDependencyError: onnxruntime is not installed.
+        BnfoldError: ``save_repro`` is a file, or a folder with something in it.
     """
     sessions.require()
+    repro = None if save_repro is None else Repro(save_repro)
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
@@ -105,7 +119,15 @@ def verify(
             checks.append(Check("float64 oracle", Verdict.WARN, f"a tolerance decides, for there is none: {reason}"))
         neighbours = cache(lambda: runner.run_neighbours(left.path, inputs, NEIGHBOURS))
         judged = [judge(_runs(name, inputs, expected, got, exact, neighbours)) for name in expected[0]]
-    checks += [check for found, _ in judged for check in found]
+        checks += [check for found, _ in judged for check in found]
+        divergence = None
+        if _failed(checks) and (bisect or repro is not None):
+            feeds = inputs[worst_of(expected, got)].feeds
+            located = _locate(left, right, weights, feeds, timeout, checks)
+            if located is not None:
+                divergence = replace(located.divergence, rest_passes=_rest_passes(left, located, timeout))
+            if repro is not None:
+                repro.write(left.name, right.name, feeds, located)
     figures = tuple(figure for _, figure in judged)
     return Comparison(
         reference=left.name,
@@ -118,7 +140,33 @@ def verify(
         level=LEVEL,
         inputs=tuple(map(str, inputs)),
         seeds=tuple(one.seed for one in inputs),
+        divergence=divergence,
     )
+
+
+def _locate(
+    left: Opened, right: Opened, weights: Certificate, feeds: Feeds, timeout: float, checks: list[Check]
+) -> Located | None:
+    """Where the two part; why that is not known becomes a check."""
+    try:
+        located = locate(left.model, right.model, weights, feeds, name=right.name, timeout=timeout)
+        message = "no tensor parts by more than rounding from those in front of it"
+    except ExecutionError as error:
+        located, message = None, str(error)
+    if located is None:
+        checks.append(Check("where", Verdict.NOTE, f"not found: {message}"))
+    return located
+
+
+def _rest_passes(left: Opened, located: Located, timeout: float) -> bool | None:
+    """Whether the candidate is equivalent with the reference's own nodes where it parts."""
+    if located.hybrid is None:
+        return None
+    try:
+        hybrid = ir.from_proto(onnx.ModelProto.FromString(located.hybrid))
+        return bool(verify(left.model, hybrid, timeout=timeout))
+    except ExecutionError:
+        return None
 
 
 def _failed(checks: Sequence[Check]) -> bool:

@@ -75,3 +75,14 @@ def test_a_fresh_process_says_the_same(command, tmp_path):
         done = subprocess.run([*base, candidate], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == code, done
         assert "Traceback" not in done.stderr
+
+
+def test_bisect_tells_where_and_save_repro_keeps_it(command, tmp_path):
+    code, out, err = command("verify", "a.onnx", "wrong.onnx", "--bisect", "--save-repro", "repro")
+    assert (code, err) == (1, "")
+    assert "They part at " in out
+    assert "the rest is equivalent" in out
+    assert (tmp_path / "repro" / "README.md").is_file()
+    code, out, err = command("verify", "a.onnx", "wrong.onnx", "--save-repro", "repro")
+    assert (code, out) == (2, "")
+    assert "is not empty" in err
