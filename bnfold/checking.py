@@ -18,11 +18,13 @@ from bnfold.verifying.comparison import Check, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from typing import Unpack
+
     import onnx_ir as ir
 
     from bnfold.benchmarking import Benchmark, Timing
     from bnfold.folding import FoldResult
-    from bnfold.verifying import Comparison
+    from bnfold.verifying import Comparison, VerifyOptions
 
 __all__ = ["CheckResult", "check"]
 
@@ -65,6 +67,7 @@ def check(
     min_speedup: float | None = None,
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] | None = None,
+    **verification: Unpack[VerifyOptions],
 ) -> CheckResult:
     """Fold a model, verify the result against it, and time the two.
 
@@ -82,6 +85,7 @@ def check(
         min_speedup: What the latency at onnxruntime's own optimisation level must be divided by, at least.
         timeout: Seconds that each child process may take.
         progress: Told what is about to be done.
+        **verification: How the two are compared: ``providers``, ``levels``, ``inputs``, … as for ``verify``.
 
     Raises:
         ModelError: The model cannot be used, or the output not be written.
@@ -101,7 +105,9 @@ def check(
         """Look at the folded file before it is put in place."""
         nonlocal comparison, benchmark
         tell("verifying")
-        comparison = replace(verifying.verify(model, candidate, timeout=timeout), candidate=name)
+        comparison = replace(
+            verifying.verify(model, candidate, timeout=timeout, certificate=result, **verification), candidate=name
+        )
         modelfile.check_unchanged(result.model)  # it was read a second time
         if not comparison:
             raise VerificationError(f"{name}: not equivalent", comparison)

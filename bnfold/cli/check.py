@@ -9,12 +9,21 @@ import typer
 
 from bnfold.cli.options import (
     FormatOption,
+    InputsOption,
+    JobsOption,
     KeepOption,
+    LevelOption,
+    MemoryLimitOption,
     MergeOption,
+    Oracle,
+    OracleOption,
+    ProviderOption,
     RepairsOption,
     ReportOption,
+    ToleranceOption,
     emit,
     parse_reports,
+    parse_tolerances,
     progress,
     refuse_overwriting,
 )
@@ -39,16 +48,25 @@ def check(
         float | None,
         typer.Option(metavar="RATIO", help="A latency that surely gains less, at onnxruntime's defaults, is a no."),
     ] = None,
+    inputs: InputsOption = None,
+    provider: ProviderOption = None,
+    level: LevelOption = None,
+    oracle: OracleOption = Oracle.AUTO,
+    tolerance: ToleranceOption = None,
+    jobs: JobsOption = 1,
+    memory_limit: MemoryLimitOption = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one run may take.")] = 600,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
 ) -> None:
     """Fold a model, verify the result against it, and time the two.
 
-    Exits with 0 when every answer is yes, 1 when one is no, 2 when a file cannot be used, 3 when a model cannot be run.
+    Exits with 0 when every answer is yes, 1 when one is no, 2 when a file cannot be used, 3 when a model cannot be run,
+    or not where it was asked for.
     """
     outputs = () if output is None else (output, output.with_name(f"{output.name}.data"))
     files = parse_reports(report, protected=(model, *outputs))
+    limits = parse_tolerances(tolerance)
     from bnfold import checking
     from bnfold.reporting.checking import document, suites
 
@@ -63,6 +81,13 @@ def check(
             bench=bench,
             min_speedup=min_speedup,
             timeout=timeout,
+            inputs=inputs or None,
+            providers=provider or (),
+            levels=level or (),
+            oracle=oracle,
+            tolerances=limits,
+            jobs=jobs,
+            memory_limit=memory_limit and memory_limit << 20,
             progress=tell,
         )
     refuse_overwriting(files, result.fold.sources)

@@ -175,7 +175,9 @@ def _checked(
     from bnfold import modelfile, verifying
 
     try:
-        found = verifying.verify(model, temporary, providers=providers or (), levels=levels or (), jobs=jobs)
+        found = verifying.verify(
+            model, temporary, providers=providers or (), levels=levels or (), jobs=jobs, certificate=result
+        )
         comparison = replace(found, candidate=str(target))
         modelfile.check_unchanged(result.model)  # it was read a second time to be compared
     except ExecutionError as error:

@@ -40,10 +40,20 @@ def verify(
     jobs: JobsOption = 1,
     memory_limit: MemoryLimitOption = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one run may take.")] = 600,
+    bisect: Annotated[
+        bool,
+        typer.Option("--bisect", help="If they differ, find the first tensor that the candidate computes otherwise."),
+    ] = False,
+    save_repro: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="If they differ, write an input and the nodes that part to a new folder. Does --bisect."
+        ),
+    ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
 ) -> None:
-    """Compare two models in onnxruntime, judged by the reference computed in float64.
+    """Compare two models in onnxruntime, judged by the reference computed in float64; and weight by weight.
 
     Exits with 0 when they are equivalent, 1 when not, 2 when a file cannot be used, 3 when a model cannot be run,
     or not where it was asked for.
@@ -64,6 +74,8 @@ def verify(
         oracle=oracle,
         tolerances=limits,
         inputs=inputs or None,
+        bisect=bisect,
+        save_repro=save_repro,
     )
     emit(Report("comparison", result, document(result), (suite(result),)), format, files)
     if not result:

@@ -19,7 +19,7 @@ def document(result: Comparison) -> Document:
     table = Table(columns, tuple(map(_row, result.checks)), numeric=frozenset(("figure", "limit")))
     return Document(
         f"{result.candidate} against {result.reference}",
-        (table, *_inputs(result), *_tolerance(result), _verdict(result)),
+        (table, *_inputs(result), *_tolerance(result), *_where(result), _verdict(result)),
     )
 
 
@@ -32,7 +32,8 @@ def summary(result: Comparison) -> Text:
     """The verdict in one line, for reports that are about more."""
     if not result:
         return _verdict(result)
-    text = f"verified in onnxruntime: equivalent on {len(result.inputs)} inputs"
+    certified = [check.message for check in result.checks if check.name == "certificate" and check.figure is not None]
+    text = f"verified: {'; '.join([*certified, f'equivalent in onnxruntime on {len(result.inputs)} inputs'])}"
     if result.oracle != "float64":
         return Text(f"{text}, by a tolerance only: there was no float64 to judge by", "warning")
     ratios = [output.error_ratio for output in result.outputs if output.error_ratio is not None]
@@ -67,6 +68,27 @@ def _tolerance(result: Comparison) -> tuple[Text, ...]:
         return ()
     text = f"The smallest tolerance that would have passed: {result.needed_tolerance:.2e} of the largest value"
     return (Text(text),)
+
+
+def _where(result: Comparison) -> tuple[Text, ...]:
+    """Where two models part, in up to three lines."""
+    found = result.divergence
+    if found is None:
+        return ()
+    name = f"'{found.candidate}'" + (f" ('{found.reference}' in the reference)" * (found.candidate != found.reference))
+    sites = f", where {', '.join(found.sites)} was" if found.sites else ""
+    tensors = "random tensors" if found.is_hidden else "the reference's own tensors"
+    lines = [
+        f"They part at {name}{sites}: error {found.local_error:.2e} from {tensors} in front of it, "
+        f"{found.local_ratio:.3g} times the reference's own there; {found.accumulated_error:.2e} in the whole model",
+    ]
+    if found.worst_channels:
+        channels = (f"{channel} ({share:.0%})" for channel, share in found.worst_channels)
+        lines.append(f"Channels with the largest share of it: {', '.join(channels)}")
+    if found.rest_passes is not None:
+        rest = "the rest is equivalent" if found.rest_passes else "the rest is not equivalent either"
+        lines.append(f"With the reference's own nodes there, {rest}")
+    return tuple(Text(line) for line in lines)
 
 
 def _verdict(result: Comparison) -> Text:

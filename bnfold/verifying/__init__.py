@@ -1,6 +1,8 @@
 """verify(reference, candidate) → Comparison: does the candidate compute what the reference computes?
 
 interface.py      the same inputs and outputs
+certificate/      every rewritten weight recomputed in float64, and nothing run
+weights.py        what that comes to
 oracle.py         the reference's function in float64, to judge both by; inference_ops.py, window_ops.py: its operators
 neighbours.py     how far models that are as good as the reference lie from it
 expense.py        how much of the oracle to take, by what cost.py estimates
@@ -9,6 +11,7 @@ judging.py        the rule and its limits
 channels.py       the same for each channel of an output
 integers.py       the same for integers
 likeness.py       what never decides
+locating.py       where two models part, on demand; parts.py takes the nodes out that repro.py writes to files
 running.py        runs all of these in child processes
 settings.py       the same on other execution providers and at other levels
 comparison.py     the result
@@ -21,9 +24,11 @@ import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 
 from bnfold.agreement import EXACT_KINDS, nonfinite_mismatches
 from bnfold.errors import BnfoldError, ExecutionError
@@ -33,25 +38,42 @@ from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
-from bnfold.verifying.comparison import Check, Comparison, OutputFigures, Verdict
+from bnfold.verifying.certificate import certify
+from bnfold.verifying.comparison import Check, Comparison, Divergence, OutputFigures, Verdict
 from bnfold.verifying.expense import Oracle
 from bnfold.verifying.interface import compare_interfaces
+from bnfold.verifying.locating import locate, worst_of
 from bnfold.verifying.outputs import judge_outputs
+from bnfold.verifying.repro import Repro
 from bnfold.verifying.running import LEVEL, Runner, naming, run_oracle
 from bnfold.verifying.settings import Setting, compare_there, further_settings, side_by_side
+from bnfold.verifying.weights import check_structure, check_weights
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    import onnx_ir as ir
-
+    from bnfold.folding import FoldResult
     from bnfold.runtime.input_files import Source
-    from bnfold.runtime.sessions import Outputs
+    from bnfold.runtime.sessions import Feeds, Outputs
     from bnfold.runtime.sources import Opened
+    from bnfold.verifying.certificate import Certificate
+    from bnfold.verifying.locating import Located
     from bnfold.verifying.settings import Compared
 
-__all__ = ["Check", "Comparison", "OutputFigures", "Verdict", "verify"]
+__all__ = ["Check", "Comparison", "Divergence", "OutputFigures", "Verdict", "VerifyOptions", "verify"]
+
+
+class VerifyOptions(TypedDict, total=False):
+    """Options of ``verify`` that whoever calls it may hand on."""
+
+    memory_limit: int | None
+    providers: Sequence[str]
+    levels: Sequence[str]
+    jobs: int
+    oracle: str
+    tolerances: Mapping[str, float] | float | None
+    inputs: Source | Sequence[Source] | None
 
 
 def verify(
@@ -66,9 +88,13 @@ def verify(
     oracle: str = Oracle.AUTO,
     tolerances: Mapping[str, float] | float | None = None,
     inputs: Source | Sequence[Source] | None = None,
+    certificate: FoldResult | None = None,
+    bisect: bool = False,
+    save_repro: str | os.PathLike[str] | None = None,
 ) -> Comparison:
-    """Compare two models: their interfaces, then their outputs, judged by the reference computed in float64.
+    """Compare two models: their interfaces and weights, then their outputs, judged by the reference in float64.
 
+    Where the graphs are alike, each weight that differs is recomputed in float64 from the reference: a certificate.
     Both run in onnxruntime on the CPU, with its optimisations off, and then wherever else was asked for, in child
     processes. Models that are not equivalent are a result, not an error.
 
@@ -83,9 +109,14 @@ def verify(
         jobs: How many providers and levels run side by side; the verdict is the same.
         oracle: Whether to compute the reference in float64: ``auto``, where it is affordable; ``always``; ``never``.
         tolerances: What an output of floats may differ by, over its largest value: by name, or for all. It decides
-            then instead of float64.
+            then instead of float64, and instead of the certificate.
         inputs: What to feed instead of what can be made up: arrays by name, a .npz file, a folder of .npy or .pb files
             (the layout of ONNX's own tests), or several of these, each a set.
+        certificate: The account of the fold that made the candidate: then no weight may be rounded more than once, and
+            nothing may differ that it does not name. Without it, what was folded where is found out.
+        bisect: Where the two are not equivalent, find the first tensor that the candidate computes otherwise.
+        save_repro: A folder, new or empty, for an input on which they differ and the nodes that part, with the command
+            that shows it; written only if they are not equivalent. Implies ``bisect``.
 
     Returns:
         A ``Comparison``, which is true if the candidate is equivalent.
@@ -97,7 +128,8 @@ def verify(
             told from running it: the reference is random, or both give nothing but NaN and Inf.
         ProviderError: An execution provider that was asked for is missing, does not load, or did not run a Conv,
             ConvTranspose, Gemm, MatMul or BatchNormalization of a model.
-        BnfoldError: There is no such level, oracle or output, or a provider's options cannot be read.
+        BnfoldError: There is no such level, oracle or output, or a provider's options cannot be read; or ``save_repro``
+            is a file, or a folder with something in it.
         MissingDependencyError: onnxruntime is not installed.
     """
     sessions.require()
@@ -105,6 +137,7 @@ def verify(
     limits = {"": float(tolerances)} if isinstance(tolerances, (int, float)) else dict(tolerances or {})
     if oracle not in [*Oracle]:
         raise BnfoldError(f"oracle: {oracle} is none of {', '.join(Oracle)}")
+    repro = None if save_repro is None else Repro(save_repro)
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
@@ -114,6 +147,9 @@ def verify(
         if _failed(checks):
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
             return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
+        weights = certify(left.model, right.model)
+        checks += check_structure(weights, certificate)
+        checks += check_weights(weights, is_ours=certificate is not None, decides=not limits)
         given = () if inputs is None else given_inputs(inputs, left.model)
         stop = threading.Event()
         runner = Runner(timeout, memory_limit, stop=stop)
@@ -142,7 +178,14 @@ def verify(
             ),
         ]
         compared = side_by_side(jobs, tasks, stop)
-    checks += [check for found, _ in compared for check in found]
+        checks += [check for found, _ in compared for check in found]
+        located = None
+        if _failed(checks) and (bisect or repro is not None):
+            feeds = sets[worst_of(expected, got)].feeds
+            located = _locate(left, right, weights, feeds, runner, checks)
+            if repro is not None:
+                options = _options(providers, levels, oracle, limits)
+                repro.write(left.name, right.name, options, feeds, located)
     figures = tuple(figure for _, found in compared for figure in found)
     return Comparison(
         reference=left.name,
@@ -156,7 +199,46 @@ def verify(
         inputs=tuple(map(str, sets)),
         seeds=tuple(one.seed for one in sets if one.seed is not None),
         settings=tuple(map(str, [Setting(), *settings])),
+        divergence=None if located is None else located.divergence,
     )
+
+
+def _locate(
+    left: Opened, right: Opened, weights: Certificate, feeds: Feeds, runner: Runner, checks: list[Check]
+) -> Located | None:
+    """Where the two part; why that is not known becomes a check."""
+    try:
+        located = locate(left.model, right.model, weights, feeds, name=right.name, runner=runner)
+        message = "no tensor parts by more than rounding from those in front of it"
+    except ExecutionError as error:
+        located, message = None, str(error)
+    if located is None:
+        checks.append(Check("where", Verdict.NOTE, f"not found: {message}"))
+        return None
+    passes = _rest_passes(left, located, runner)
+    return replace(located, divergence=replace(located.divergence, rest_passes=passes))
+
+
+def _rest_passes(left: Opened, located: Located, runner: Runner) -> bool | None:
+    """Whether the candidate is equivalent with the reference's own nodes where it parts."""
+    if located.hybrid is None:
+        return None
+    try:
+        hybrid = ir.from_proto(onnx.ModelProto.FromString(located.hybrid))
+        return bool(verify(left.model, hybrid, timeout=runner.timeout, memory_limit=runner.memory_limit))
+    except ExecutionError:
+        return None
+
+
+def _options(
+    providers: Sequence[str], levels: Sequence[str], oracle: str, tolerances: Mapping[str, float]
+) -> list[str]:
+    """The same on the command line."""
+    options = [("--provider", provider) for provider in providers]
+    options += [("--level", str(level)) for level in levels]
+    options += [("--oracle", str(oracle))] if oracle != Oracle.AUTO else []
+    options += [("--tolerance", f"{name}:{limit}" if name else str(limit)) for name, limit in tolerances.items()]
+    return [word for option in options for word in option]
 
 
 def _check_names(tolerances: Mapping[str, float], model: Opened) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Check", "Comparison", "OutputFigures", "Verdict"]
+__all__ = ["Check", "Comparison", "Divergence", "OutputFigures", "Verdict"]
 
 
 class Verdict(StrEnum):
@@ -61,6 +61,36 @@ class OutputFigures:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """The first pair of tensors that parts: one of the reference, and what stands in its place.
+
+    Attributes:
+        reference: The reference's tensor.
+        candidate: The candidate's.
+        nodes: The nodes that compute it, of both, from the nearest tensors that both have.
+        local_error: ‖candidate − reference‖₂ / ‖reference‖₂ where both start from the reference's own tensors.
+        local_ratio: The same difference over the error that the reference itself makes in these nodes.
+        accumulated_error: ‖candidate − reference‖₂ / ‖reference‖₂ in the runs of the whole models.
+        worst_channels: Indices of axis 1, the worst first, each with its share of the local error, from 0 to 1.
+        sites: The affines of the reference there, which the candidate does not have.
+        rest_passes: Whether the candidate is equivalent once the reference's own nodes stand there; None if that could
+            not be tried.
+        is_hidden: Only random tensors in front of the nodes show it, and the local error is that on these.
+    """
+
+    reference: str
+    candidate: str
+    nodes: tuple[str, ...]
+    local_error: float
+    local_ratio: float
+    accumulated_error: float
+    worst_channels: tuple[tuple[int, float], ...] = ()
+    sites: tuple[str, ...] = ()
+    rest_passes: bool | None = None
+    is_hidden: bool = False
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Whether a candidate computes what its reference computes; true in a condition if it does.
 
@@ -76,6 +106,7 @@ class Comparison:
         inputs: What the models were fed, such as ``normal, seed 0, batch 16``.
         seeds: The seeds of those inputs that were made up.
         settings: Where they ran, such as ``cpu, disabled`` and ``openvino, all``.
+        divergence: Where the two part; None unless that was asked for and found.
     """
 
     reference: str
@@ -89,6 +120,7 @@ class Comparison:
     inputs: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()
+    divergence: Divergence | None = None
 
     def __bool__(self) -> bool:
         return self.equivalent

@@ -36,7 +36,7 @@ def test_equivalent_models_exit_with_0_and_a_table(command):
 def test_models_that_differ_exit_with_1_and_the_verdict_in_words(command):
     code, out, err = command("verify", "a.onnx", "wrong.onnx")
     assert (code, err) == (1, "")
-    assert out.strip().endswith("Not equivalent: output 'y'")
+    assert out.strip().endswith("Not equivalent: weight 'bias0', output 'y'")
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,14 @@ def test_a_tolerance_by_output_decides(command):
     code, out, _ = command("verify", "a.onnx", "b.onnx", "--tolerance", "0", "--oracle", "never")
     assert code == 1
     assert "as asked for" in out
+
+
+def test_bisect_tells_where_and_save_repro_keeps_it(command, tmp_path):
+    code, out, err = command("verify", "a.onnx", "wrong.onnx", "--bisect", "--save-repro", "repro")
+    assert (code, err) == (1, "")
+    assert "They part at " in out
+    assert "the rest is equivalent" in out
+    assert (tmp_path / "repro" / "README.md").is_file()
+    code, out, err = command("verify", "a.onnx", "wrong.onnx", "--save-repro", "repro")
+    assert (code, out) == (2, "")
+    assert "is not empty" in err

@@ -1,10 +1,12 @@
 """A Comparison for people."""
 
+import dataclasses
+
 import pytest
 
 from bnfold.reporting import Format, Report
 from bnfold.reporting.comparison import document
-from bnfold.verifying import Check, Comparison, Verdict
+from bnfold.verifying import Check, Comparison, Divergence, Verdict
 
 
 def comparison(*verdicts):
@@ -53,3 +55,17 @@ def test_the_smallest_tolerance_and_the_inputs_are_in_every_format_for_people(fo
 def test_a_comparison_that_ended_at_the_interface_has_no_tolerance():
     early = Comparison("a", "b", equivalent=False, checks=(Check("interface", Verdict.FAIL, "no"),))
     assert [block.text for block in document(early).blocks[1:]] == ["Not equivalent: interface"]
+
+
+def test_where_they_part_is_told_in_every_format():
+    found = Divergence("r", "q", ("conv", "bn"), 1e-3, 5e3, 2e-3, ((7, 0.9), (1, 0.1)), ("bn",), rest_passes=True)
+    result = dataclasses.replace(comparison(Verdict.FAIL), divergence=found)
+    texts = [block.text for block in document(result).blocks[3:-1]]
+    assert texts == [
+        "They part at 'q' ('r' in the reference), where bn was: error 1.00e-03 from the reference's own tensors in "
+        "front of it, 5e+03 times the reference's own there; 2.00e-03 in the whole model",
+        "Channels with the largest share of it: 7 (90%), 1 (10%)",
+        "With the reference's own nodes there, the rest is equivalent",
+    ]
+    for form in Format:
+        assert "bn" in Report("comparison", result, document(result)).render(form)

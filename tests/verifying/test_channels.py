@@ -72,4 +72,5 @@ def test_a_weight_that_is_wrong_in_a_small_channel_is_caught_end_to_end():
     value.const_value = None
     set_constant(wrong, value, weight)
     comparison = verify(network.reference(), wrong)
-    assert [check.name for check in comparison.checks if check.verdict == "fail"] == ["channels of 'y'"]
+    failed = [check.name for check in comparison.checks if check.verdict == "fail"]
+    assert failed == ["weight 'weight0'", "channels of 'y'"]

@@ -1,0 +1,77 @@
+"""The certificate: every rewritten weight recomputed in float64 from the reference, and nothing is run.
+
+    pairing.py     which tensor of the candidate stands where one of the reference stood
+    hypotheses.py  what a fold may have made of a tensor
+    carrying.py    how that passes through operators without weights
+    linear.py      operators with weights
+    solving.py     what each weight must be, and whether it is
+    reading.py     constants, affines and shapes
+    rounding.py    units in the last place
+    result.py      the findings
+
+It finds out by itself what was folded where: it shares no code with the rules of ``bnfold.folding``, and needs no
+report of theirs. What it does not know it leaves open, for the float64 oracle to decide.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from onnx_ir.passes.common import InlinePass, ShapeInferencePass
+
+from bnfold.verifying.certificate.pairing import pair
+from bnfold.verifying.certificate.reading import Constants
+from bnfold.verifying.certificate.result import Certificate, Finding, WeightCheck
+from bnfold.verifying.certificate.solving import solve
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["Certificate", "Finding", "WeightCheck", "certify", "prepared"]
+
+_MOST_LOST = 0.5  # of the nodes: two graphs of which more is different have little to do with each other
+
+
+def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
+    """Recompute what the candidate has otherwise than the reference.
+
+    A weight is certified if each of its numbers is within 1 ulp of its type of the exact one; one of float64, and a
+    sum that cancels, to what float64 tells. ``Finding.WRONG`` is never said of a weight that could be right under
+    another choice of what the tensors between two weights are multiplied by.
+
+    Args:
+        reference: The model that is right; left untouched.
+        candidate: The model to judge; left untouched.
+    """
+    old, new = prepared(reference), prepared(candidate)
+    constants, others = Constants(old), Constants(new)
+    is_named = not (reference.functions or candidate.functions)
+    found = pair(old.graph, new.graph, constants, others, is_named=is_named)
+    nodes = len(found.nodes) + len(found.removed) + len(found.lost)
+    if len(found.lost) > _MOST_LOST * nodes:
+        return Certificate(reason=f"{len(found.lost)} of {nodes} nodes of the reference are not in the candidate")
+    weights, same = solve(old.graph, found, constants, others)
+    return Certificate(
+        tuple(weights),
+        removed=tuple(_labelled(node) for node in old.graph if node in found.removed),
+        lost=tuple(map(_labelled, found.lost)),
+        added=tuple(_labelled(node)[0] for node in found.added.values()),
+        pairs=tuple((value.name or "", found.values[value].name or "") for value in same),
+    )
+
+
+def _labelled(node: ir.Node) -> tuple[str, str]:
+    return node.name or next((value.name for value in node.outputs if value.name), ""), node.op_type
+
+
+def prepared(model: ir.Model) -> ir.Model:
+    """A copy without calls of functions, with the shapes that can be told."""
+    copy = model.clone()
+    InlinePass()(copy)
+    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
+    enabled, logger.disabled = logger.disabled, True  # a graph without shapes is no news to the user
+    try:
+        return ShapeInferencePass()(copy).model
+    finally:
+        logger.disabled = enabled

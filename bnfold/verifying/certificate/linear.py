@@ -1,0 +1,131 @@
+"""Conv, ConvTranspose, Gemm and MatMul with constant weights, in one form.
+
+Weights become [outputs, inputs of a group, taps]; a row is an output channel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnfold.verifying.certificate.reading import attribute, given, is_standard
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.verifying.certificate.reading import Constants
+
+    Array = NDArray[Any]
+
+__all__ = ["Linear", "linear_of"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear operator.
+
+    Attributes:
+        node: It.
+        weight: Which input holds the weights.
+        group: How many groups the channels fall into.
+        in_axis: The axis of the input that is summed over.
+        out_axis: The axis of the output that the rows are.
+        alpha: Times the weights.
+        beta: Times the bias.
+        pads: Whether zeros may be read beside the input, or cells of the output may sum fewer taps than others.
+    """
+
+    node: ir.Node
+    weight: int
+    group: int
+    in_axis: int
+    out_axis: int
+    alpha: float = 1.0
+    beta: float = 1.0
+    pads: bool = False
+
+    @property
+    def has_bias_slot(self) -> bool:
+        """Whether the operator has a place for a bias."""
+        return self.node.op_type != "MatMul"
+
+    @property
+    def data(self) -> ir.Value | None:
+        """The input that is no weight."""
+        return self.node.inputs[1 - self.weight if self.node.op_type == "MatMul" else 0]
+
+    def rows(self, array: Array) -> Array:
+        """Stored weights as [outputs, inputs of a group, taps]."""
+        kind = self.node.op_type
+        if kind == "Conv":
+            return array.reshape(*array.shape[:2], -1)
+        if kind == "ConvTranspose":
+            inputs, outputs = array.shape[:2]
+            grouped = array.reshape(self.group, inputs // self.group, outputs, -1)
+            return grouped.transpose(0, 2, 1, 3).reshape(self.group * outputs, inputs // self.group, -1)
+        is_turned = attribute(self.node, "transB", 0) if kind == "Gemm" else self.weight == 0
+        return (array if is_turned else array.T)[:, :, None]
+
+    def place(self, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Where a number of ``rows`` is stored."""
+        positions = self.rows(np.arange(math.prod(shape)).reshape(shape))
+        return tuple(int(axis) for axis in np.unravel_index(int(positions[index]), shape))
+
+    def of_inputs(self, vector: NDArray[np.float64], outputs: int) -> NDArray[np.float64]:
+        """A number for each input channel as [outputs, inputs of a group]."""
+        grouped = vector.reshape(self.group, -1)
+        return np.repeat(grouped, outputs // self.group, axis=0)
+
+    def bias(self, constants: Constants, outputs: int) -> NDArray[np.float64] | None:
+        """What is added to each output channel, beta included; None where it is no constant vector."""
+        if self.node.op_type == "MatMul":
+            return np.zeros(outputs)
+        value = given(self.node, 2)
+        if value is None or self.beta == 0:
+            return np.zeros(outputs)
+        numbers = constants.numbers(value)
+        if numbers is None or numbers.size not in {1, outputs} or (numbers.size > 1 and numbers.shape[-1] != outputs):
+            return None
+        return np.broadcast_to(self.beta * numbers.reshape(-1), (outputs,))
+
+
+def linear_of(node: ir.Node, constants: Constants) -> Linear | None:
+    """The linear operator that a node is; None if it is none, or its weights are no constant."""
+    if not is_standard(node) or len(node.inputs) < 2:
+        return None
+    kind = node.op_type
+    if kind in {"Conv", "ConvTranspose"}:
+        shape = _shape(node.inputs[1], constants)
+        if shape is None or len(shape) < 3:
+            return None
+        group = int(attribute(node, "group", 1))
+        if shape[0] % group:
+            return None
+        return Linear(node, 1, group, 1, 1, pads=_pads(node, shape))
+    if kind == "Gemm" and len(_shape(node.inputs[1], constants) or ()) == 2:
+        alpha, beta = (float(attribute(node, name, 1.0)) for name in ("alpha", "beta"))
+        return Linear(node, 1, 1, 0 if attribute(node, "transA", 0) else 1, 1, alpha, beta)
+    if kind == "MatMul":
+        for slot, axis in ((1, -1), (0, -2)):
+            is_weight = len(_shape(node.inputs[slot], constants) or ()) == 2
+            if is_weight and not constants.is_constant(node.inputs[1 - slot]):
+                return Linear(node, slot, 1, axis, axis)
+    return None
+
+
+def _shape(value: ir.Value | None, constants: Constants) -> tuple[int, ...] | None:
+    tensor = constants.tensor(value)
+    if tensor is not None:
+        return tuple(int(size) for size in tensor.shape.numpy())
+    array = constants.array(value)
+    return None if array is None else array.shape
+
+
+def _pads(node: ir.Node, shape: tuple[int, ...]) -> bool:
+    if attribute(node, "auto_pad", "NOTSET") not in {"NOTSET", "VALID"} or any(attribute(node, "pads", ())):
+        return True
+    return node.op_type == "ConvTranspose" and any(size != 1 for size in shape[2:])

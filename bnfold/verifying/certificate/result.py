@@ -1,0 +1,84 @@
+"""What the certificate says of each weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Certificate", "Finding", "WeightCheck"]
+
+
+class Finding(StrEnum):
+    """What was found of a constant."""
+
+    CERTIFIED = "certified"
+    WRONG = "wrong"
+    OPEN = "not certified"
+
+
+@dataclass(frozen=True)
+class WeightCheck:
+    """One constant of the candidate, beside what the reference says that it must be.
+
+    Attributes:
+        node: The reference's node that reads it, by its name or by what it writes; the candidate's where it is new.
+        op_type: What that node is.
+        constant: The constant.
+        finding: How it came out.
+        ulps: How far it lies off at most, in units in the last place of its type; None where that is not known.
+        index: Where that is.
+        stored: The number there.
+        expected: What it should be, in float64.
+        reason: Why it is not certified.
+        sites: The affines next to the node that the candidate does not have any more.
+        terms: The same distance, in units of the largest term that it is a sum of: what cancels has lost those bits
+            before it was stored.
+    """
+
+    node: str
+    op_type: str
+    constant: str
+    finding: Finding
+    ulps: float | None = None
+    index: tuple[int, ...] = ()
+    stored: float | None = None
+    expected: float | None = None
+    reason: str = ""
+    sites: tuple[str, ...] = ()
+    terms: float = 0.0
+
+    def __str__(self) -> str:
+        where = f"{self.op_type} '{self.node}': {self.constant}"
+        if self.finding is Finding.CERTIFIED:
+            return f"{where} is the rounded one"
+        if self.finding is Finding.OPEN:
+            return f"{where} is not certified: {self.reason}"
+        by = f" at {list(self.index)}: {self.stored:.9g} instead of {self.expected:.9g}" if self.index else ""
+        off = f"{self.ulps:.3g} ulp off{by}" if self.ulps is not None else self.reason
+        return f"{where} is {off}" + (f" (from {', '.join(self.sites)})" if self.sites else "")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The weights that the candidate has otherwise than the reference, each recomputed in float64.
+
+    Attributes:
+        weights: Those that changed, and those that should have.
+        removed: The nodes of the reference, affines all, that the candidate does not have, with their operators.
+        lost: The other nodes of the reference for which nothing was found in the candidate, likewise.
+        added: The candidate's constant terms that the reference does not have.
+        pairs: For each tensor of the reference that the candidate has with the same content, what it is called there,
+            in the order of the graph.
+        reason: Why the graphs are not alike enough to compare, or empty.
+    """
+
+    weights: tuple[WeightCheck, ...] = ()
+    removed: tuple[tuple[str, str], ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
+    added: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+
+    def of(self, finding: Finding) -> tuple[WeightCheck, ...]:
+        """Those that came out in one way."""
+        return tuple(check for check in self.weights if check.finding is finding)

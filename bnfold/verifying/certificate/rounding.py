@@ -1,0 +1,46 @@
+"""How far stored numbers lie from what they should be, in units in the last place of their type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+__all__ = ["FLOAT64", "deviations", "epsilon", "ulps"]
+
+# What float64 itself loses on the way to an expected number, over the largest term that it is a sum of.
+FLOAT64 = 2.0**-44
+
+
+def epsilon(dtype: np.dtype[Any]) -> float:
+    """The distance from 1 to the next number."""
+    return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def ulps(numbers: Numbers, dtype: np.dtype[Any]) -> Numbers:
+    """The distance from each number to the next one of a type."""
+    info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    _, exponents = np.frexp(np.abs(numbers))
+    return np.asarray(np.maximum(np.ldexp(float(info.eps), exponents - 1), float(info.smallest_subnormal)))
+
+
+def deviations(stored: NDArray[Any], expected: Numbers, size: Numbers | float) -> Numbers:
+    """In ulps; 0 within the error of float64, and where a subnormal number became 0; nan where nothing is expected.
+
+    Args:
+        stored: The numbers as they are.
+        expected: What they should be.
+        size: The largest term that they are a sum of.
+    """
+    info = ml_dtypes.finfo(stored.dtype)  # type: ignore[no-untyped-call]
+    wide = stored.astype(np.float64)
+    with np.errstate(all="ignore"):
+        difference = np.abs(wide - expected)
+        small = (difference <= FLOAT64 * size) | ((wide == 0) & (np.abs(expected) < float(info.smallest_normal)))
+        return np.where(small, 0.0, difference / ulps(np.where(np.isfinite(expected), expected, 1.0), stored.dtype))

@@ -1,0 +1,645 @@
+"""Recomputes each rewritten weight in float64, and compares it with what is stored.
+
+For every pair of tensors (``pairing.py``) there is a map with reference = map(candidate), the identity at inputs of the
+graph. A node with weights settles that of its output:
+
+    W·(s_x·x + t_x) + b = s_y·(W′·x + b′) + t_y     W′ = W·s_x/s_y     b′ = (b + Σ W·t_x − t_y)/s_y
+
+The weights say which s_y and t_y were meant, and ``hypotheses.py`` which numbers these are exactly; then W′ and b′ are
+known. A number that is not the rounded one is *wrong* only where the reference leaves no other choice: the map in front
+is settled by weights that are right, and the map behind too, or by an operator that lets no other pass. Otherwise it is
+not certified, and says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnfold.affine import Affine
+from bnfold.verifying.certificate.carrying import is_carrier, push
+from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
+from bnfold.verifying.certificate.linear import Linear, linear_of
+from bnfold.verifying.certificate.reading import Constants, affine_of, attribute, given, operand_of, rank_of
+from bnfold.verifying.certificate.result import Finding, WeightCheck
+from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, ulps
+from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from bnfold.verifying.certificate.hypotheses import Hypothesis
+    from bnfold.verifying.certificate.pairing import Pairs
+
+    Numbers = NDArray[np.float64]
+
+__all__ = ["solve"]
+
+_NEAR = 64  # ulps that an estimate may be off to be near
+_SCALE = frozenset({"scale"})
+_OTHER_AXIS = "what is moved into it varies along another axis than its weights"
+_DEAD = "a channel in front of it or behind it is constant (scale 0)"
+_CHUNK = 1 << 20  # numbers that are widened to float64 at once
+_NOISE = 8.0  # ulps around the best scale of a row: more is no question of scales
+
+
+def solve(
+    reference: ir.Graph, pairs: Pairs, constants: Constants, others: Constants
+) -> tuple[list[WeightCheck], list[ir.Value]]:
+    """The checks of all weights of the candidate that changed, or should have; and the tensors that did not change."""
+    solver = _Solver(reference, pairs, constants, others)
+    return solver.run(), solver.unchanged()
+
+
+class _Solver:
+    def __init__(self, reference: ir.Graph, pairs: Pairs, constants: Constants, others: Constants) -> None:
+        self._graph, self._pairs = reference, pairs
+        self._constants, self._others = constants, others
+        self._maps: dict[ir.Value, Affine] = {}
+        self._visits: list[Visit] = []
+        self._has_dead = False
+        self._conflicts: set[ir.Node] = set()  # where a map arrived that does not pass
+        self._origin: dict[ir.Value, set[ir.Value]] = {}  # the settled tensors that a map comes from
+
+    def run(self) -> list[WeightCheck]:
+        for value in (*self._graph.inputs, *self._pairs.anchors):
+            rank = rank_of(value)
+            if value in self._pairs.values and rank is not None and not self._constants.is_constant(value):
+                self._maps[value] = Affine.identity(rank)
+                self._origin[value] = {UNSETTLED} if value in self._pairs.anchors else set()
+                self._append_term(value)
+        for node in self._graph:
+            self._visit(node)
+        return [*self._judged(), *self._unabsorbed()]
+
+    def unchanged(self) -> list[ir.Value]:
+        """The tensors, in the order of the graph, that have the same content in both."""
+        written = [value for node in self._graph for value in node.outputs if value in self._maps]
+        return [value for value in written if value in self._pairs.values and self._maps[value].is_identity]
+
+    def _visit(self, node: ir.Node) -> None:
+        data = [value for value in node.inputs if value in self._maps]
+        if node in self._pairs.removed:
+            self._remove(node, data)
+        elif (other := self._pairs.nodes.get(node)) is not None:
+            linear, theirs = linear_of(node, self._constants), linear_of(other, self._others)
+            if linear is not None and theirs is not None:
+                self._solve_linear(linear, theirs)
+            elif data and self._is_affine(node, data[0]):
+                self._solve_affine(node, other, data[0])
+            else:
+                self._carry(node, other)
+        for value in node.outputs:
+            if value in self._maps:
+                self._append_term(value)
+
+    def _remove(self, node: ir.Node, data: list[ir.Value]) -> None:
+        if not data:
+            return
+        affine = affine_of(node, self._constants, self._maps[data[0]].rank)
+        if affine is None:
+            return
+        result = followed_by(self._maps[data[0]], affine)
+        dead = result.scale == 0
+        self._has_dead |= bool(dead.any())
+        if dead.any():  # the candidate's channel may be anything that is constant
+            scale, shift = np.broadcast_arrays(result.scale, result.shift)
+            dead = np.broadcast_to(dead, scale.shape)
+            result = Affine(np.where(dead, np.nan, scale), np.where(dead, np.nan, shift))
+        self._put(node.outputs[0], result, data)
+
+    def _put(self, value: ir.Value, one: Affine, sources: list[ir.Value]) -> None:
+        self._maps[value] = one
+        self._origin[value] = set().union(*(self._origin.get(source, set()) for source in sources))
+
+    def _is_affine(self, node: ir.Node, data: ir.Value) -> bool:
+        return affine_of(node, self._constants, self._maps[data].rank) is not None and node.op_type != "Neg"
+
+    # Operators without weights -----------------------------------------------------------------------------------
+
+    def _carry(self, node: ir.Node, other: ir.Node) -> None:
+        data = [value for value in node.inputs if value is not None and value in self._maps]
+        if self._changed_constants(node, other):
+            self._conflicts.add(node)
+        if any(
+            value not in self._maps and not self._constants.is_constant(value)
+            for value in node.inputs
+            if value is not None
+        ):
+            self._conflicts.add(node)  # nothing is known of one of its inputs
+        maps = [None if value is None else self._maps.get(value) for value in node.inputs]
+        plain = all(one.is_identity for one in maps if one is not None)
+        is_same = _same_attributes(node, other)
+        for index, value in enumerate(node.outputs):
+            result = None
+            if is_carrier(node) and data and is_same and not plain:
+                with np.errstate(all="ignore"):
+                    result = push(node, maps, self._constants, index)
+            if result is None:
+                rank = rank_of(value) or (max(self._maps[one].rank for one in data) if data else None)
+                if rank is None:
+                    continue
+                result = Affine.identity(rank)
+                if not plain or not is_same or has_bodies(node):
+                    self._conflicts.add(node)
+            self._put(value, result, data)
+            if node in self._conflicts:
+                self._origin[value] = {UNSETTLED}
+
+    def _changed_constants(self, node: ir.Node, other: ir.Node) -> list[Draft]:
+        """Constants that changed at an operator that the certificate does not know."""
+        drafts = []
+        for slot, value in enumerate(other.inputs):
+            if value is None or not self._others.is_constant(value):
+                continue
+            old, new = self._constants.array(given(node, slot)), self._others.array(value)
+            if new is None or (old is not None and old.shape == new.shape and old.tobytes() == new.tobytes()):
+                continue
+            check = _check(other, value, Finding.OPEN)
+            drafts.append(Draft(check, True, _SCALE, blocked="the certificate does not know its operator"))
+        if drafts and node.outputs:
+            self._visits.append(Visit(node, [], node.outputs[0], Reach(), drafts))
+        return drafts
+
+    # Operators with weights --------------------------------------------------------------------------------------
+
+    def _solve_linear(self, linear: Linear, theirs: Linear) -> None:
+        data, output = linear.data, linear.node.outputs[0]
+        one = None if data is None else self._maps.get(data)
+        rank = self._rank_behind(linear, one)
+        if data is None or one is None or rank is None:
+            return
+        ahead = self._reach(output, rank)
+        visit = Visit(linear.node, [data], output, ahead, linear=linear)
+        self._visits.append(visit)
+        result, blocked = self._solve_rows(linear, theirs, one, rank, visit)
+        if blocked:
+            visit.drafts += self._blocked(linear.node, theirs.node, blocked)
+            result = Affine.identity(rank)
+        self._maps[output] = result
+        self._origin[output] = {output}
+
+    def _reach(self, value: ir.Value, rank: int) -> Reach:
+        return reach(value, rank, self._pairs, self._maps, self._constants)
+
+    def _rank_behind(self, linear: Linear, one: Affine | None) -> int | None:
+        known = rank_of(linear.node.outputs[0])
+        return known if known is not None or one is None else one.rank
+
+    def _blocked(self, node: ir.Node, other: ir.Node, reason: str) -> list[Draft]:
+        """Every constant of a node that changed, as not certified."""
+        drafts = []
+        for slot, value in enumerate(other.inputs):
+            new, old = self._others.array(value), self._constants.array(given(node, slot))
+            same = new is not None and old is not None and new.shape == old.shape and bool(np.array_equal(new, old))
+            if value is not None and new is not None and not same:
+                drafts.append(Draft(_check(other, value, Finding.OPEN), True, _SCALE, blocked=reason))
+        return drafts
+
+    def _solve_rows(self, linear: Linear, theirs: Linear, one: Affine, rank: int, visit: Visit) -> tuple[Affine, str]:
+        """The map of the output; or why the weights cannot be recomputed."""
+        nothing = Affine.identity(rank)
+        slot = linear.node.inputs[linear.weight], theirs.node.inputs[theirs.weight]
+        old, new = self._constants.array(slot[0]), self._others.array(slot[1])
+        if old is None or new is None or old.dtype.kind in "iub" or new.dtype.kind in "iub":
+            return nothing, "its weights are no floats"
+        rows, their_rows = linear.rows(old), theirs.rows(new)
+        outputs, inputs, _ = rows.shape
+        same = linear.group == theirs.group and _same_attributes(linear.node, theirs.node)
+        if rows.shape != their_rows.shape or not same:
+            return nothing, "it has another shape, or other attributes, than in the reference"
+        vectors = one.vectors(linear.in_axis, inputs * linear.group)
+        bias, their_bias = linear.bias(self._constants, outputs), theirs.bias(self._others, outputs)
+        if vectors is None or bias is None or their_bias is None:
+            return nothing, _OTHER_AXIS
+        if _any_shift(vectors[1]) and linear.pads:
+            return nothing, "a shift in front of it meets its zero padding"
+        in_scale, in_shift = (linear.of_inputs(vector, outputs) for vector in vectors)
+        product = _Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
+        scale = self._choose_scale(product, visit.reach, linear, rank)
+        visit.drafts.append(self._weight_draft(product, scale, theirs, new, visit))
+        moved, size = product.moved(in_shift)
+        shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit, rank)
+        return Affine.per_channel(scale, shift, rank=rank, axis=linear.out_axis), ""
+
+    def _choose_scale(self, product: _Product, ahead: Reach, linear: Linear, rank: int) -> Numbers:
+        estimate = product.estimate
+        tolerance = _NEAR * product.epsilon * np.abs(np.nan_to_num(estimate))
+        return choose(estimate, tolerance, ahead.along(linear.out_axis, estimate.size)[0])
+
+    def _weight_draft(
+        self, product: _Product, scale: Numbers, theirs: Linear, stored: NDArray[Any], visit: Visit
+    ) -> Draft:
+        node, value = theirs.node, theirs.node.inputs[theirs.weight]
+        worst, index, expected, unknown, noise = product.compare(scale)
+        check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst)
+        blocked = _DEAD if unknown else ""
+        if worst > 1:
+            place = theirs.place(index, stored.shape)
+            check = replace(check, index=place, stored=float(stored[place]), expected=expected, terms=worst)
+        changed = not product.is_unchanged()
+        draft = Draft(check, worst > 1, _SCALE, is_noise=noise > _NOISE, blocked=blocked)
+        if not changed and worst <= 1:
+            draft.check = replace(check, constant="")  # nothing to tell
+        return draft
+
+    def _solve_bias(
+        self,
+        linear: Linear,
+        theirs: Linear,
+        scale: Numbers,
+        biases: tuple[Numbers, Numbers],
+        size: Numbers,
+        visit: Visit,
+        rank: int,
+    ) -> Numbers:
+        """The shift of the output, after a comparison of the biases."""
+        total, stored = biases
+        if not theirs.has_bias_slot:
+            return _cancelled(total - scale * stored, size)
+        value = given(theirs.node, 2)
+        tensor = self._others.array(value)
+        dtype = self._stored_dtype(theirs) if tensor is None else tensor.dtype
+        shift = _choose_shift(total, scale, stored, dtype, visit.reach.along(linear.out_axis, total.size)[1])
+        with np.errstate(all="ignore"):
+            expected, least = (total - shift) / scale, (size + np.abs(shift)) / np.abs(scale)
+            if theirs.beta:
+                expected, least = expected / theirs.beta, least / abs(theirs.beta)
+                stored = stored / theirs.beta
+        is_absent = tensor is None or theirs.beta == 0
+        numbers = np.zeros(total.size, dtype) if is_absent else np.broadcast_to(_flat(tensor), total.shape)
+        old = None if (given(linear.node, 2) is None) else self._constants.array(given(linear.node, 2))
+        same = (old is None and is_absent) or (old is not None and tensor is not None and np.array_equal(old, tensor))
+        name = value.name if value is not None and not is_absent else "its bias, which it does not have,"
+        visit.drafts.append(self._term_draft(theirs.node, name or "", numbers, (expected, least), visit, same=same))
+        return shift
+
+    def _stored_dtype(self, linear: Linear) -> np.dtype[Any]:
+        tensor = self._others.array(linear.node.inputs[linear.weight])
+        return np.dtype(np.float32) if tensor is None else tensor.dtype
+
+    def _term_draft(
+        self,
+        node: ir.Node,
+        name: str,
+        stored: NDArray[Any],
+        expected: tuple[Numbers, Numbers],
+        visit: Visit,
+        *,
+        same: bool,
+        is_scale: bool = False,
+    ) -> Draft:
+        wanted, size = expected
+        largest = float(np.nanmax(np.where(np.isfinite(size), size, 0.0), initial=0.0))
+        off = deviations(stored, wanted, largest)
+        known = np.where(np.isfinite(off), off, 0.0)
+        worst = float(known.max(initial=0.0))
+        check = WeightCheck(_label(node), node.op_type, name, Finding.CERTIFIED, worst)
+        if worst > 1:
+            difference = np.where(known > 0, np.abs(stored.astype(np.float64) - wanted), 0.0)
+            terms = float(difference.max() / (epsilon(stored.dtype) * largest)) if largest else worst
+            check = replace(check, terms=min(worst, terms))
+            place = tuple(int(axis) for axis in np.unravel_index(int(known.argmax()), known.shape))
+            check = replace(check, index=place, stored=float(stored[place]), expected=float(wanted[place]))
+        elif same:
+            check = replace(check, constant="")
+        blocked = "" if np.isfinite(off).all() else _DEAD
+        return Draft(check, worst > 1, _SCALE if is_scale else _SCALE | {"shift"}, blocked=blocked)
+
+    # Affines that are left, and terms that are new ---------------------------------------------------------------
+
+    def _solve_affine(self, node: ir.Node, other: ir.Node, data: ir.Value) -> None:
+        one, output = self._maps[data], node.outputs[0]
+        visit = Visit(node, [data], output, self._reach(output, one.rank))
+        self._visits.append(visit)
+        if node.op_type == "BatchNormalization" and other.op_type == node.op_type:
+            result = self._solve_batch_norm(node, other, one, visit)
+        else:
+            result = self._solve_operand(node, other, one, visit)
+        if result is None:
+            visit.drafts += self._blocked(
+                node, other, "what is moved into it varies along another axis than its constant"
+            )
+            result = Affine.identity(one.rank)
+        self._maps[output] = result
+        self._origin[output] = {output}
+
+    def _solve_batch_norm(self, node: ir.Node, other: ir.Node, one: Affine, visit: Visit) -> Affine | None:
+        old = [self._constants.numbers(node.inputs[slot]) for slot in range(1, 5)]
+        new = [self._others.array(other.inputs[slot]) for slot in range(1, 5)]
+        if any(array is None for array in (*old, *new)) or not _same_attributes(node, other):
+            return None
+        gamma, beta, mean, var = (array for array in old if array is not None)
+        stored = [array for array in new if array is not None]
+        vectors = one.vectors(1, gamma.size)
+        if vectors is None or not np.array_equal(var, stored[3]):
+            return None
+        in_scale, in_shift = vectors
+        scales, shifts = visit.reach.along(1, gamma.size)
+        with np.errstate(all="ignore"):
+            estimate = gamma * in_scale / stored[0].astype(np.float64)
+            near = _NEAR * epsilon(stored[0].dtype) * np.abs(np.nan_to_num(estimate))
+            scale = choose(estimate, near, scales)
+            shift = _choose_shift(beta, scale, stored[1].astype(np.float64), stored[1].dtype, shifts)
+            wanted = (
+                (gamma * in_scale / scale, np.zeros_like(gamma)),
+                ((beta - shift) / scale, (np.abs(beta) + np.abs(shift)) / np.abs(scale)),
+                ((mean - in_shift) / in_scale, (np.abs(mean) + np.abs(in_shift)) / np.abs(in_scale)),
+            )
+        for slot, (expected, array) in enumerate(zip(wanted, stored, strict=False), start=1):
+            same = np.array_equal(old[slot - 1], array)  # type: ignore[arg-type]
+            name = other.inputs[slot].name or ""  # type: ignore[union-attr]
+            visit.drafts.append(self._term_draft(other, name, array, expected, visit, same=same, is_scale=slot == 1))
+        return Affine.per_channel(scale, shift, rank=one.rank)
+
+    def _solve_operand(self, node: ir.Node, other: ir.Node, one: Affine, visit: Visit) -> Affine | None:
+        """An Add, Sub, Mul or Div of a constant."""
+        slot, their_slot = operand_of(node, self._constants), operand_of(other, self._others)
+        if slot is None or their_slot is None or (node.op_type in {"Sub", "Div"} and (slot, their_slot) != (1, 1)):
+            return None
+        old = self._constants.numbers(node.inputs[slot])
+        stored = self._others.array(other.inputs[their_slot])
+        if old is None or stored is None or stored.dtype.kind in "iub":
+            return None
+        sign = -1.0 if node.op_type == "Sub" else 1.0
+        name = other.inputs[their_slot].name or ""  # type: ignore[union-attr]
+        same = old.shape == stored.shape and np.array_equal(old, stored)
+        if node.op_type in {"Add", "Sub"}:
+            return self._solve_term(other, name, (sign * old, stored, sign), one, visit, same=same)
+        return self._solve_factor(other, name, (old, stored), one, visit, same=same)
+
+    def _solve_term(
+        self,
+        node: ir.Node,
+        name: str,
+        terms: tuple[Numbers, NDArray[Any], float],
+        one: Affine,
+        visit: Visit,
+        *,
+        same: bool,
+    ) -> Affine | None:
+        """s·x + t + a = s·(x + a′) + t′, of which t′ is looked for."""
+        old, stored, sign = terms
+        wide = sign * stored.astype(np.float64)
+        if max(old.ndim, wide.ndim) > one.rank:
+            return None
+        old, wide = (array.reshape((1,) * (one.rank - array.ndim) + array.shape) for array in (old, wide))
+        shape = np.broadcast_shapes(old.shape, wide.shape, one.scale.shape, one.shift.shape)
+        shifts = visit.reach.spread(shape)[1]
+        total, scale, theirs = (_flat(np.broadcast_to(array, shape)) for array in (one.shift + old, one.scale, wide))
+        shift = _choose_shift(total, scale, theirs, stored.dtype, shifts)
+        with np.errstate(all="ignore"):
+            expected = sign * (total - shift) / scale
+            size = (np.abs(total) + np.abs(shift) + np.abs(_flat(np.broadcast_to(old, shape)))) / np.abs(scale)
+        numbers = _flat(np.broadcast_to(stored.reshape(wide.shape), shape))
+        visit.drafts.append(self._term_draft(node, name, numbers, (expected, size), visit, same=same))
+        return Affine(one.scale, shift.reshape(shape))
+
+    def _solve_factor(
+        self, node: ir.Node, name: str, factors: tuple[Numbers, NDArray[Any]], one: Affine, visit: Visit, *, same: bool
+    ) -> Affine | None:
+        """m·(s·x + t) = s′·m′·x + m·t, of which s′ is looked for; Div has 1/m."""
+        old, stored = factors
+        is_div = node.op_type == "Div"
+        if max(old.ndim, stored.ndim) > one.rank:
+            return None
+        wide = stored.astype(np.float64)
+        old, wide = (array.reshape((1,) * (one.rank - array.ndim) + array.shape) for array in (old, wide))
+        shape = np.broadcast_shapes(old.shape, wide.shape, one.scale.shape, one.shift.shape)
+        with np.errstate(all="ignore"):
+            factor, theirs = (1 / old, 1 / wide) if is_div else (old, wide)
+            scaled, own = _flat(np.broadcast_to(factor * one.scale, shape)), _flat(np.broadcast_to(theirs, shape))
+            estimate = scaled / own
+            near = _NEAR * epsilon(stored.dtype) * np.abs(np.nan_to_num(estimate))
+            scale = choose(estimate, near, visit.reach.spread(shape)[0])
+            expected = scale / scaled if is_div else scaled / scale
+        numbers = _flat(np.broadcast_to(stored.reshape(wide.shape), shape))
+        draft = self._term_draft(node, name, numbers, (expected, 0 * expected), visit, same=same, is_scale=True)
+        visit.drafts.append(draft)
+        return Affine(scale.reshape(shape), factor * one.shift)
+
+    def _append_term(self, value: ir.Value) -> None:
+        """A constant term that only the candidate has, behind what stands in the place of a tensor."""
+        term = self._pairs.added.get(value)
+        slot = None if term is None else operand_of(term, self._others)
+        stored = None if term is None or slot is None else self._others.array(term.inputs[slot])
+        if term is None or slot is None or stored is None:
+            return
+        one = self._maps[value]
+        producer = value.producer()
+        visit = Visit(producer if producer is not None else term, [value], value, self._reach(value, one.rank))
+        name = term.inputs[slot].name or ""  # type: ignore[union-attr]
+        result = self._solve_term(term, name, (np.zeros(()), stored, 1.0), one, visit, same=False)
+        self._visits.append(visit)
+        self._origin[value] = self._origin.get(value, set()) | {value}
+        if result is not None:
+            self._maps[value] = result
+
+    # Which maps hold ---------------------------------------------------------------------------------------------
+
+    def _judged(self) -> Iterator[WeightCheck]:
+        settler = Settler(
+            self._pairs, self._maps, self._origin, self._conflicts, self._visits, self._constants, self._has_dead
+        )
+        settler.settle()
+        for visit in self._visits:
+            in_front = all(self._is_settled_in_front(settler, visit, value) for value in visit.data)
+            behind = settler.confirmed[visit.output]
+            weights_hold = not any(draft.is_off and "scale" in draft.needs for draft in visit.drafts)
+            if weights_hold:
+                behind |= {"scale"}
+            ahead = settler.reaches(visit)
+            is_lost = any(one.is_lost for one in ahead)
+            is_dead = any(one.is_dead for one in ahead) or any(map(self._is_dead, visit.data))
+            for draft in visit.drafts:
+                if draft.check.constant:
+                    holds = draft.needs <= behind
+                    yield self._finding(draft, visit, in_front=in_front, behind=holds, is_lost=is_lost, is_dead=is_dead)
+
+    def _is_dead(self, value: ir.Value) -> bool:
+        one = self._maps[value]
+        return bool(np.isnan(one.scale).any() or np.isnan(one.shift).any())
+
+    def _is_settled_in_front(self, settler: Settler, visit: Visit, value: ir.Value) -> bool:
+        if value is not visit.output:
+            return settler.is_settled(value)
+        # a new term: in front of it is what the node itself does
+        before = [other for other in self._visits if other.output is value and other is not visit]
+        sources = [one for one in visit.node.inputs if one in self._maps]
+        return visit.node not in self._conflicts and all(
+            other.is_right and other.linear is not None for other in before
+        ) and all(settler.is_settled(one) for one in sources)  # fmt: skip
+
+    def _finding(
+        self, draft: Draft, visit: Visit, *, in_front: bool, behind: bool, is_lost: bool, is_dead: bool
+    ) -> WeightCheck:
+        check = replace(draft.check, sites=tuple(_label(node) for node in self._sites(visit)))
+        other = self._pairs.nodes.get(visit.node)
+        if other is not None and other.op_type == check.op_type:
+            check = replace(check, node=_label(visit.node))  # as the reference calls it
+        if draft.blocked:
+            return replace(check, finding=Finding.OPEN, reason=draft.blocked)
+        if not draft.is_off:
+            return check
+        if is_lost:
+            reason = "an operator behind it is not in the candidate as it was"
+        elif is_dead:
+            reason = _DEAD
+        elif not in_front:
+            reason = "the weights in front of it are not certified"
+        elif not behind and not draft.is_noise:
+            reason = "what reads its output does not tell how that was to change"
+        else:
+            return replace(check, finding=Finding.WRONG)
+        return replace(check, finding=Finding.OPEN, reason=reason)
+
+    def _sites(self, visit: Visit) -> list[ir.Node]:
+        """The affines that are gone, next to a node: the nearest behind it, or else the nearest in front."""
+        behind = visit.reach.sites[:1]
+        node = visit.data[0].producer() if visit.data else None
+        while node is not None and not behind:
+            if node in self._pairs.removed:
+                return [node]
+            if not is_carrier(node) or len(node.inputs) == 0 or node.inputs[0] is None:
+                break
+            node = node.inputs[0].producer()
+        return behind
+
+    def _unabsorbed(self) -> Iterator[WeightCheck]:
+        """Outputs of the graph that are not what they were, although all weights are as they should be."""
+        if self._pairs.lost or self._conflicts or any(not visit.is_right for visit in self._visits):
+            return
+        for value in self._graph.outputs:
+            one = self._maps.get(value)
+            if one is not None and self._pairs.is_output(value) and not one.is_identity and not self._is_dead(value):
+                sites = [node for visit in self._visits for node in visit.reach.sites if value in visit.reach.tensors]
+                yield WeightCheck(
+                    value.name or "", "output", "what it is multiplied by or what is added", Finding.WRONG,
+                    reason="lost: no weight has taken it in", sites=tuple(dict.fromkeys(map(_label, sites))),
+                )  # fmt: skip
+
+
+@dataclass
+class _Product:
+    """The weights of both models as rows, and what the reference's are multiplied by."""
+
+    rows: NDArray[Any]
+    theirs: NDArray[Any]
+    in_scale: Numbers
+    alpha: float
+    their_alpha: float
+
+    @property
+    def epsilon(self) -> float:
+        return epsilon(self.theirs.dtype)
+
+    def is_unchanged(self) -> bool:
+        return self.rows.dtype == self.theirs.dtype and bool((self.rows == self.theirs).all())
+
+    def _chunks(self) -> Iterator[tuple[slice, Numbers, NDArray[Any]]]:
+        outputs, inputs, taps = self.rows.shape
+        step = max(1, _CHUNK // max(1, inputs * taps))
+        for start in range(0, outputs, step):
+            part = slice(start, min(start + step, outputs))
+            with np.errstate(all="ignore"):
+                exact = self.alpha / self.their_alpha * self.rows[part].astype(np.float64)
+                yield part, exact * self.in_scale[part, :, None], self.theirs[part]
+
+    @cached_property
+    def estimate(self) -> Numbers:
+        """The scale of each output that explains its row best; nan where none does."""
+        result = np.empty(len(self.rows))
+        with np.errstate(all="ignore"):
+            for part, exact, stored in self._chunks():
+                wide = stored.astype(np.float64)
+                exact = np.where(np.isfinite(exact), exact, 0.0)
+                wide = np.where(exact == 0, 0.0, wide)
+                largest = np.abs(wide).max(axis=(1, 2), keepdims=True)
+                wide, exact = wide / largest, exact / largest  # float16 and tiny numbers square to 0
+                result[part] = (exact * wide).sum((1, 2)) / (wide * wide).sum((1, 2))
+        return result
+
+    def compare(self, scale: Numbers) -> tuple[float, tuple[int, ...], float, bool, float]:
+        """The largest deviation in ulps, where, what should be there; whether some are unknown; the noise in a row."""
+        worst, index, expected, unknown, noise = 0.0, (0, 0, 0), 0.0, False, 0.0
+        for part, exact, stored in self._chunks():
+            with np.errstate(all="ignore"):
+                wanted = exact / scale[part, None, None]
+                off = deviations(stored, wanted, np.abs(wanted) if stored.dtype == np.float64 else 0.0)
+                unknown |= not np.isfinite(off).all()
+                known = np.nan_to_num(off, nan=0.0, posinf=0.0)
+                if not known.size or known.max() <= max(worst, 1.0):
+                    worst = max(worst, float(known.max(initial=0.0)))
+                    continue
+                fitted = deviations(stored, exact / self.estimate[part, None, None], 0.0)
+            noise = max(noise, float(np.nan_to_num(fitted, nan=0.0, posinf=0.0).max()))
+            place = np.unravel_index(int(known.argmax()), known.shape)
+            worst, expected = float(known[place]), float(wanted[place])
+            index = (int(place[0]) + part.start, int(place[1]), int(place[2]))
+        return worst, index, expected, unknown, noise
+
+    def moved(self, in_shift: Numbers) -> tuple[Numbers, Numbers]:
+        """What the shift of the input amounts to for each output, and the sum of the sizes of its terms."""
+        total, size = np.zeros(len(self.rows)), np.zeros(len(self.rows))
+        if not _any_shift(in_shift):
+            return total, size
+        with np.errstate(all="ignore"):
+            for start in range(0, len(self.rows), 64):
+                part = slice(start, start + 64)
+                terms = self.alpha * self.rows[part].astype(np.float64) * in_shift[part, :, None]
+                total[part], size[part] = terms.sum((1, 2)), np.abs(terms).sum((1, 2))
+        return total, size
+
+
+def _choose_shift(
+    total: Numbers, scale: Numbers, stored: Numbers, dtype: np.dtype[Any], hypotheses: Sequence[Hypothesis]
+) -> Numbers:
+    """The t with total = scale·stored + t that was meant; among the hypotheses is that the bias was left as it is."""
+    with np.errstate(all="ignore"):
+        estimate = total - scale * stored
+        size = np.abs(total) + np.abs(scale * stored)
+        near = 16 * np.abs(scale) * ulps(np.nan_to_num(stored), dtype) + FLOAT64 * size
+    return choose(estimate, np.nan_to_num(near), hypotheses)
+
+
+def _cancelled(total: Numbers, size: Numbers) -> Numbers:
+    return np.where(np.abs(total) <= 1e-13 * size, 0.0, total)
+
+
+def _any_shift(shift: Numbers) -> bool:
+    return bool((np.nan_to_num(shift) != 0).any())
+
+
+def _flat(array: NDArray[Any] | None) -> NDArray[Any]:
+    return np.zeros(0) if array is None else array.reshape(-1)
+
+
+def _label(node: ir.Node) -> str:
+    return node.name or next((value.name for value in node.outputs if value.name), node.op_type)
+
+
+def _check(node: ir.Node, value: ir.Value | None, finding: Finding) -> WeightCheck:
+    return WeightCheck(_label(node), node.op_type, (value.name if value is not None else "") or "", finding)
+
+
+_OWN_SPELLING = frozenset({"alpha", "beta", "transA", "transB", "epsilon", "momentum"})
+
+
+def _same_attributes(node: ir.Node, other: ir.Node) -> bool:
+    if attribute(node, "epsilon", None) != attribute(other, "epsilon", None):
+        return False
+    names = (set(node.attributes) | set(other.attributes)) - _OWN_SPELLING
+    return all(_plain(attribute(node, name, None)) == _plain(attribute(other, name, None)) for name in names)
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as something that compares; a graph or a tensor as its text."""
+    if isinstance(value, (int, float, str, bytes, type(None))):
+        return value
+    return tuple(value) if isinstance(value, (list, tuple)) else str(value)

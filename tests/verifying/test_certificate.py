@@ -1,0 +1,190 @@
+"""The certificate: every rewritten weight is recomputed, what is wrong is found and located, what is right never is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+import bnfold
+from bnfold.verifying import Verdict, verify
+from bnfold.verifying.certificate import Finding, certify
+from bnfold.verifying.certificate.rounding import deviations
+from tests.folding import test_networks as networks
+from tests.folding.networks import test_mobile, test_sequences
+from tests.folding.test_merging import model_of
+from tests.helpers.models import constant, example, parse, set_constant
+from tests.verifying.faults import FAULTS, NETWORKS, faulty_fold, in_float32, put, small_resnet
+from tests.verifying.networks import random_network
+
+FOLDED = {
+    **{name: make for name, (make, _) in test_mobile.NETWORKS.items()},
+    **NETWORKS,
+    "preact_resnet": networks.preact_resnet,
+    "iresnet": networks.iresnet,
+    "densenet": networks.densenet,
+}
+
+
+def counts(certificate):
+    return [len(certificate.of(finding)) for finding in Finding]
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_every_weight_of_a_fold_that_went_into_a_neighbour_is_certified(name):
+    """Back and forward, through Relu, pools, Concat, Split, a channel shuffle and residual streams."""
+    reference = FOLDED[name]()
+    result = bnfold.fold(reference)
+    certificate = certify(reference, result.model)
+    assert counts(certificate) == [len(certificate.weights), 0, 0]
+    assert len({one.node for one in certificate.weights}) == len(
+        {into.node for entry in result.folded for into in entry.into}
+    )
+    assert max(one.ulps for one in certificate.weights) <= 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_each_fault_is_found_and_located_at_its_site(network, fault, step):
+    reference = NETWORKS[network]()
+    for number in range(0, len(bnfold.fold(reference).folded), step):
+        site, candidate = faulty_fold(reference, fault, number)
+        wrong = certify(reference, candidate).of(Finding.WRONG)
+        assert {name for one in wrong for name in one.sites} == {site.name}
+        assert {one.node for one in wrong} == set(site.into)
+        assert all(one.ulps > 1 for one in wrong)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_weight_of_a_correct_fold_is_wrong(seed):
+    dtype = ("float", "float16", "double")[seed % 3]
+    network = random_network(seed, dtype=dtype, var=(1e-2, 10.0) if dtype == "float16" else (1e-3, 10.0))
+    certificate = certify(network.reference(), network.folded())
+    assert not certificate.of(Finding.WRONG)
+    resnet = small_resnet(seed)
+    assert counts(certify(resnet, bnfold.fold(resnet).model)) == [16, 0, 0]
+
+
+def test_the_weight_the_index_and_both_numbers_are_told():
+    reference = small_resnet()
+    folded = bnfold.fold(reference).model
+    weight = folded.graph.initializers["w_1"]
+    array = weight.const_value.numpy().copy()
+    array[3, 1, 2, 0] *= 1.01
+    put(weight, array)
+    (wrong,) = certify(reference, folded).of(Finding.WRONG)
+    assert (wrong.node, wrong.constant, wrong.index) == ("conv_0", "w_1", (3, 1, 2, 0))
+    assert wrong.stored == array[3, 1, 2, 0]
+    assert wrong.expected == pytest.approx(wrong.stored / 1.01)
+    assert "instead of" in str(wrong)
+    assert "(from batchnormalization_1)" in str(wrong)
+
+
+def test_two_ulps_are_wrong_in_a_fold_of_ours_and_a_warning_in_that_of_others():
+    """Others fold in float32, and round more than once: that is no worse than what the reference does."""
+    reference = small_resnet()
+    result = bnfold.fold(reference)
+    model = result.model.clone()
+    weight = model.graph.initializers["w_1"]
+    array = weight.const_value.numpy().copy()
+    array.flat[0] = np.nextafter(np.nextafter(array.flat[0], np.float32(9)), np.float32(9))
+    put(weight, array)
+    other = verify(reference, model)
+    assert other
+    assert [check.verdict for check in other.checks if check.name == "weight 'w_1'"] == [Verdict.WARN]
+    ours = verify(reference, model, certificate=result)
+    assert not ours
+    assert [check.name for check in ours.checks if check.verdict is Verdict.FAIL] == ["weight 'w_1'"]
+
+
+def test_the_structure_is_what_the_fold_names():
+    reference = small_resnet()
+    result = bnfold.fold(reference)
+    (check,) = (c for c in verify(reference, result.model, certificate=result).checks if c.name == "structure")
+    assert check.verdict is Verdict.PASS
+    assert "8 BatchNormalization removed" in check.message
+    forgetful = dataclasses.replace(result, folded=result.folded[1:])
+    comparison = verify(reference, result.model, certificate=forgetful)
+    (check,) = (c for c in comparison.checks if c.name == "structure")
+    assert check.verdict is Verdict.FAIL
+    assert result.folded[0].node in check.message
+    assert result.folded[0].into[0].node in check.message
+
+
+def test_without_a_fold_the_structure_is_told_and_not_judged():
+    reference = small_resnet()
+    comparison = verify(reference, bnfold.fold(reference).model)
+    (check,) = (c for c in comparison.checks if c.name == "structure")
+    assert check.verdict is Verdict.NOTE
+    assert check.message == "8 BatchNormalization removed, 8 nodes with other weights"
+
+
+def test_a_batch_norm_that_nothing_took_in_is_wrong():
+    text = "g (float[N,3] x, float[3,3] w, float[3] b{}) => (float[N,3] y) {{ {} }}"
+    batch_norm = ", float[3] scale, float[3] bias, float[3] mean, float[3] var"
+    reference = example(
+        text.format(batch_norm, "h = Gemm (x, w, b) y = BatchNormalization (h, scale, bias, mean, var)"), dtype="float"
+    )
+    candidate = example(text.format("", "y = Gemm (x, w, b)"), dtype="float")
+    (wrong,) = certify(reference, candidate).of(Finding.WRONG)
+    assert "no weight has taken it in" in str(wrong)
+    assert wrong.sites == ("y",)
+
+
+def test_what_the_certificate_does_not_know_is_open_and_no_failure():
+    """An LSTM takes scale and shift in: the oracle decides."""
+    reference = test_sequences.crnn(bn_last=True)
+    certificate = certify(reference, bnfold.fold(reference).model)
+    assert not certificate.of(Finding.WRONG)
+    assert {one.op_type for one in certificate.of(Finding.OPEN)} == {"LSTM"}
+
+
+def test_two_models_that_have_nothing_in_common_are_not_compared_weight_by_weight():
+    left = parse("g (float[N,3] x) => (float[N,3] y) { a = Relu (x) b = Exp (a) y = Neg (b) }")
+    right = parse("g (float[N,3] x) => (float[N,3] y) { a = Sigmoid (x) b = Log (a) y = Abs (b) }")
+    certificate = certify(left, right)
+    assert certificate.weights == ()
+    assert "are not in the candidate" in certificate.reason
+
+
+def test_a_dead_channel_is_not_judged():
+    reference = model_of("""
+        g (float[N,3,5,5] x, float[4,3,3,3] w, float[2,4,1,1] v, BN4) => (float[N,2,3,3] y) {
+            h = Conv (x, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            r = Relu (n)
+            y = Conv (r, v)
+        }
+    """)
+    scale = constant(reference, "scale").copy()
+    scale[1] = 0
+    set_constant(reference, reference.graph.initializers["scale"], scale)
+    certificate = certify(reference, bnfold.fold(reference).model)
+    assert not certificate.of(Finding.WRONG)
+    assert any("constant (scale 0)" in one.reason for one in certificate.of(Finding.OPEN))
+
+
+def test_the_models_are_left_as_they_were():
+    reference = small_resnet()
+    folded = bnfold.fold(reference).model
+    before = [ir.to_proto(model).SerializeToString(deterministic=True) for model in (reference, folded)]
+    certify(reference, folded)
+    assert [ir.to_proto(model).SerializeToString(deterministic=True) for model in (reference, folded)] == before
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+def test_deviations_are_in_units_in_the_last_place(dtype):
+    stored = np.array([1.0, 2.0, -0.5, 0.0], dtype)
+    eps = float(ml_dtypes.finfo(dtype).eps)
+    exact = np.array([1.0 + eps, 2.0 + eps, -0.5, float(ml_dtypes.finfo(dtype).smallest_normal) / 4])
+    assert deviations(stored, exact, 0.0) == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+def test_a_negative_scale_in_front_of_a_relu_is_no_contradiction():
+    assert in_float32(networks.with_one_negative_scale(2)) is not None
+    reference = networks.with_one_negative_scale(2)
+    assert not certify(reference, bnfold.fold(reference).model).of(Finding.WRONG)
