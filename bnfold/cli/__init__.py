@@ -12,7 +12,9 @@ Exit codes, the same everywhere:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -76,6 +78,7 @@ def main() -> NoReturn:
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
     start_fast()
+    atexit.register(gc.freeze)  # what is still there goes with the process: no need to look for cycles in it
     try:
         app()
     except BnfoldError as error:
