@@ -17,7 +17,6 @@ from bnfold.verifying.comparison import Check, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
     from typing import Unpack
 
     import onnx_ir as ir

@@ -132,7 +132,7 @@ def fold_in_place(
         copies = specialise(model)
         facts, sites, kept = _look(model, keep, copies)
     except RuntimeError as error:  # onnx-ir cannot copy a graph that is not well-formed
-        raise ModelError(f"the model is malformed: {_cause(error)}") from error
+        raise ModelError(f"the model is malformed: {modelfile.cause_of(error)}") from error
     rewriter = Rewriter(facts)
     loop = Loop(sites, facts, rewriter, merge_branches=merge_branches, repairs=repairs)
     nodes_before = len(order)
@@ -171,12 +171,6 @@ def _copy(model: ir.Model) -> ir.Model:
         return model.clone()
     except RuntimeError as error:
         raise ModelError(f"the model is malformed: {_cause(error)}") from error
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

@@ -20,6 +20,7 @@ External data is read only from inside the model's own folder.
 
 from __future__ import annotations
 
+from bnfold.modelfile.checking import cause_of
 from bnfold.modelfile.graphs import all_graphs, values_of, with_bodies
 from bnfold.modelfile.keeping import is_trained
 from bnfold.modelfile.opening import check_unchanged, load
@@ -31,6 +32,7 @@ from bnfold.modelfile.tensors import is_in_file
 __all__ = [
     "Saved",
     "all_graphs",
+    "cause_of",
     "check_unchanged",
     "data_file_of",
     "find_external_files",

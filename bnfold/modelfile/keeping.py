@@ -228,8 +228,10 @@ class _Cutter:
             for name in set(present) - surplus:
                 rest.ClearField(name)
             kept.fields += rest.SerializeToString()
-        if used == "t" and (found := self._tensor(attribute.t)):
-            kept.parts["t", None] = found
+        tensors = [(None, attribute.t)] if used == "t" else enumerate(attribute.tensors if used == "tensors" else ())
+        for place, tensor in tensors:
+            if found := self._tensor(tensor):
+                kept.parts[used, place] = found
         return kept
 
     def _tensor(self, tensor: onnx.TensorProto) -> Kept:
@@ -354,9 +356,9 @@ def _remember(graph: ir.Graph, cut: Cut) -> None:
         nodes[index].meta[_KEPT] = kept
     for (index, name), kept in cut.attributes.items():
         attribute = nodes[index].attributes[name]
-        inner = kept.parts.pop(("t", None), None)
-        if inner is not None:
-            attribute.as_tensor().meta[_KEPT] = inner
+        for tensor, key in _tensors_in(attribute):
+            if (inner := kept.parts.pop(key, None)) is not None:
+                tensor.meta[_KEPT] = inner
         attribute.meta[_KEPT] = kept
     for (index, name, number), body in cut.bodies.items():
         attribute = nodes[index].attributes[name]
@@ -370,6 +372,15 @@ def _remember(graph: ir.Graph, cut: Cut) -> None:
         for name, kept in cut.values.items():
             if name in named:
                 named[name].meta[_KEPT] = kept
+
+
+def _tensors_in(attribute: ir.Attr) -> list[tuple[ir.TensorProtocol, tuple[str, int | None]]]:
+    """The tensors of an attribute, each with its field and place."""
+    if attribute.type is ir.AttributeType.TENSOR and not attribute.is_ref():
+        return [(attribute.as_tensor(), ("t", None))]
+    if attribute.type is ir.AttributeType.TENSORS and not attribute.is_ref():
+        return [(tensor, ("tensors", place)) for place, tensor in enumerate(attribute.as_tensors())]
+    return []
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

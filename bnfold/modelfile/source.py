@@ -2,7 +2,8 @@
 
 It is read with explicit offsets from a held descriptor, never mapped: reading a mapped file that has shrunk ends the
 process (SIGBUS), where reading here ends in an error. Whoever writes into the file changes its size or its time of
-modification; whoever puts another file in its place does no harm, as the descriptor leads to the old one.
+modification; whoever puts another file in its place does no harm, as the descriptor leads to the old one. Not noticed is
+who writes as many bytes and then sets the time back, or writes within one tick of the file system's clock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bnfold.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["Identity", "Origin", "Region", "Source", "changed", "pread"]
@@ -162,8 +163,8 @@ class Source:
             if descriptor != self._held:
                 os.close(descriptor)
 
-    def __reduce__(self) -> tuple[type[Source], tuple[Path]]:
-        return Source, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[Path, Identity], Source], tuple[Path, Identity]]:
+        return _opened_again, (self.path, self.identity)
 
     def __deepcopy__(self, memo: object) -> Source:
         return self
@@ -171,6 +172,14 @@ class Source:
     def _check(self, status: os.stat_result) -> None:
         if Identity.of(status) != self.identity:
             raise changed(self.path)
+
+
+def _opened_again(path: Path, identity: Identity) -> Source:
+    """The source that was pickled, if the file is the same."""
+    source = Source(path)
+    if source.identity != identity:
+        raise changed(path)
+    return source
 
 
 _MOST = 1 << 30  # bytes; Linux reads less than 2 GiB at once

@@ -89,7 +89,8 @@ def test_verifies_a_candidate(act) -> None:
     assert act(command="verify", model="a.onnx", candidate="b c.onnx")[0] == 0
     code, log, outputs, _ = act(command="verify", model="a.onnx", candidate="wrong.onnx")
     assert (code, outputs) == (1, {"exit-code": "1"})
-    assert log.startswith("::error title=bnfold verify%3A output 'y'::")
+    assert log.startswith("::error title=bnfold verify%3A weight '")
+    assert "::error title=bnfold verify%3A output 'y'::" in log
 
 
 def test_other_arguments_are_handed_on(act, workspace) -> None:

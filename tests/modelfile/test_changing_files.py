@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import onnx_ir as ir
@@ -145,6 +146,15 @@ def test_what_the_disk_cannot_read_is_an_error(opened, monkeypatch) -> None:
     monkeypatch.setattr(os, "preadv" if hasattr(os, "preadv") else "pread", fail)
     with pytest.raises(ModelFileError, match="cannot be read: Input/output error"):
         model.graph.initializers["w"].const_value.numpy()
+
+
+def test_what_was_pickled_is_read_from_the_same_file_only(opened) -> None:
+    file, model = opened
+    pickled = pickle.dumps(model.graph.initializers["w"].const_value)
+    pickle.loads(pickled)  # noqa: S301
+    overwrite(file)
+    with pytest.raises(ModelFileError, match="changed while it was in use"):
+        pickle.loads(pickled)  # noqa: S301
 
 
 def test_the_same_model_is_unchanged(opened) -> None:

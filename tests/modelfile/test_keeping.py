@@ -88,7 +88,7 @@ def odd_node() -> onnx.NodeProto:
         "FLOATS": {"floats": [1.0, 2.0]},
         "INTS": {"ints": [1]},
         "TENSOR": {"t": tensor("t")},
-        "TENSORS": {"tensors": [tensor("t1"), tensor("t2")]},
+        "TENSORS": {"tensors": [tensor("t1"), strings("t2"), tensor("t3")]},
         "SPARSE_TENSOR": {"sparse_tensor": sparse("s", [5], [1, 3], np.ones(2, np.float32))},
         "SPARSE_TENSORS": {"sparse_tensors": [sparse("s", [5], [1, 3], np.ones(2, np.float32))]},
         "TYPE_PROTO": {"tp": map_type()},

@@ -77,7 +77,7 @@ def test_models_that_differ_fail_with_the_table_and_no_traceback_of_ours(pytest_
     assert re.search(r'^> +result = assert_equivalent\("a.onnx", "wrong.onnx"\)$', out, re.MULTILINE)
     assert "wrong.onnx against a.onnx" in out
     assert re.search(r"output 'y' +fail +\d+", out)
-    assert "Not equivalent: output 'y'" in out
+    assert re.search(r"Not equivalent: weight '.+', output 'y'", out)
     assert "pytest_plugin.py" not in out
     assert "During handling" not in out
 

@@ -14,6 +14,7 @@ from bnfold.errors import BnfoldError
 from bnfold.runtime.inputs import default_inputs
 from bnfold.verifying import Verdict, locating, verify
 from bnfold.verifying.certificate import certify
+from bnfold.verifying.running import Runner
 from tests.helpers.models import parse, set_constant
 from tests.verifying.conftest import call_in_this_process
 from tests.verifying.faults import FAULTS, NETWORKS, faulty_fold, put, small_resnet
