@@ -170,7 +170,7 @@ def _copy(model: ir.Model) -> ir.Model:
     try:
         return model.clone()
     except RuntimeError as error:
-        raise ModelError(f"the model is malformed: {_cause(error)}") from error
+        raise ModelError(f"the model is malformed: {modelfile.cause_of(error)}") from error
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

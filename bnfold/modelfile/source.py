@@ -2,8 +2,8 @@
 
 It is read with explicit offsets from a held descriptor, never mapped: reading a mapped file that has shrunk ends the
 process (SIGBUS), where reading here ends in an error. Whoever writes into the file changes its size or its time of
-modification; whoever puts another file in its place does no harm, as the descriptor leads to the old one. Not noticed is
-who writes as many bytes and then sets the time back, or writes within one tick of the file system's clock.
+modification; whoever puts another file in its place does no harm, as the descriptor leads to the old one. Not noticed
+is who writes as many bytes and then sets the time back, or writes within one tick of the file system's clock.
 """
 
 from __future__ import annotations
