@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from bnfold.diagnosing.environment import Package, Problem
+from bnfold.runtime import repairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +19,6 @@ __all__ = ["OLDEST", "conflicts", "outdated", "plugins", "providing", "repairs_o
 # onnx before 1.21 reads files outside the model's folder; torch before 2.6 may run code of a file of weights.
 OLDEST = {"onnx": "1.21", "onnx-ir": "1.0", "numpy": "1.26", "onnxruntime": "1.24", "torch": "2.6"}
 _PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "numpy", "ml-dtypes", "torch")
-_PLUGIN = "onnxruntime-ep-"
-_PLUGINS = {"openvino": "onnxruntime-ep-openvino", "nvtensorrtrtx": "onnxruntime-ep-nv-tensorrt-rtx"}
-_OF_GPU = "onnxruntime-gpu"
 
 
 def versions() -> tuple[Package, ...]:
@@ -42,7 +40,7 @@ def providing(module: str) -> tuple[Package, ...]:
 def plugins() -> tuple[Package, ...]:
     """The distributions that bring an execution provider as a plugin of onnxruntime."""
     names = {_normal(name) for entry in metadata.distributions() if (name := entry.name)}
-    return tuple(Package(name, _version(name)) for name in sorted(names) if name.startswith(_PLUGIN))
+    return tuple(Package(name, _version(name)) for name in sorted(names) if name.startswith(repairs.PLUGIN))
 
 
 def conflicts(installed: Sequence[Package]) -> list[Problem]:
@@ -54,10 +52,10 @@ def conflicts(installed: Sequence[Package]) -> list[Problem]:
         return []
     names = [package.name for package in installed]
     special = [package for package in installed if package.name != "onnxruntime"]
-    kept = next((package for package in special if package.name == _OF_GPU), special[0])
-    extras = "[cuda,cudnn]" if kept.name == _OF_GPU else ""
-    repairs = (_pip("uninstall", "-y", *names), _pip("install", f"{kept.name}{extras}=={kept.version}"))
-    return [Problem(f"{' and '.join(names)} are both installed, and overwrite each other's files", repairs)]
+    kept = next((package for package in special if package.name == repairs.OF_GPU), special[0])
+    extras = "[cuda,cudnn]" if kept.name == repairs.OF_GPU else ""
+    commands = (_pip("uninstall", "-y", *names), _pip("install", f"{kept.name}{extras}=={kept.version}"))
+    return [Problem(f"{' and '.join(names)} are both installed, and overwrite each other's files", commands)]
 
 
 def outdated() -> list[Problem]:
@@ -76,14 +74,8 @@ def repairs_of(provider: str, installed: Sequence[Package]) -> tuple[str, ...]:
         provider: ``cuda``, ``openvino``, …: the name without its suffix, in small letters.
         installed: The distributions of onnxruntime that are there.
     """
-    if provider in _PLUGINS:
-        return (_pip("install", _PLUGINS[provider]),)
-    if provider not in {"cuda", "tensorrt"}:
-        return ()
-    names = [package.name for package in installed]
-    remove = () if names in ([], [_OF_GPU]) else (_pip("uninstall", "-y", *names),)
-    libraries = ("tensorrt",) if provider == "tensorrt" else ()
-    return (*remove, _pip("install", f"{_OF_GPU}[cuda,cudnn]", *libraries))
+    commands = repairs.repairs_of(provider, [package.name for package in installed])
+    return tuple(_pip(*arguments) for arguments in commands)
 
 
 def _pip(*arguments: str) -> str:

@@ -7,6 +7,8 @@
     probing.py     what onnxruntime can do on this machine
     providers.py   execution providers: an onnxruntime session that really runs on the one that was asked for
     assignment.py  whether it did
+    overhearing.py what onnxruntime logs meanwhile
+    repairs.py     the packages that bring a provider
     isolation.py   calls a function in a fresh process, so that a crash in a runtime is an error and not the end
     child.py       the other side of that call
 

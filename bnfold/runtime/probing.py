@@ -13,17 +13,15 @@ import os
 import re
 import sys
 import sysconfig
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold.errors import ExecutionError
+from bnfold.runtime.overhearing import first_message, overheard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import onnxruntime as ort
 
 __all__ = ["Library", "ProviderState", "built", "find_cuda", "load", "load_plugin"]
@@ -73,7 +71,7 @@ def built() -> list[str]:
     try:
         import onnxruntime as ort
     except Exception as error:
-        raise ExecutionError(f"onnxruntime cannot be imported: {_first(str(error))}") from error
+        raise ExecutionError(f"onnxruntime cannot be imported: {first_message(str(error))}") from error
     return list(ort.get_available_providers())
 
 
@@ -94,13 +92,13 @@ def load_plugin(module: str, origin: str) -> ProviderState:
     try:
         package = importlib.import_module(module)
         name: str = package.get_ep_name()
-        with _overheard() as said:
+        with overheard() as said:
             ort.register_execution_provider_library(module, package.get_library_path())
     except Exception as error:
-        return ProviderState(module, origin, loads=False, runs=False, reason=_first(str(error)))
+        return ProviderState(module, origin, loads=False, runs=False, reason=first_message(str(error)))
     devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
     if not devices:
-        reason = _first(said()) or "it finds no device of its kind"
+        reason = first_message(said()) or "it finds no device of its kind"
         return ProviderState(name, origin, loads=False, runs=False, reason=reason)
     options = ort.SessionOptions()
     options.add_provider_for_devices(devices[:1], {})
@@ -112,13 +110,13 @@ def _open(name: str, origin: str, options: ort.SessionOptions, providers: list[s
     import onnxruntime as ort
 
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    with _overheard() as said:
+    with overheard() as said:
         try:
             session = ort.InferenceSession(_model(), options, providers=providers, enable_fallback=0)
         except Exception as error:
-            return ProviderState(name, origin, loads=False, runs=False, reason=_first(said()) or _first(str(error)))
+            return ProviderState(name, origin, loads=False, runs=False, reason=first_message(said(), str(error)))
         if name not in session.get_providers():
-            reason = _first(said()) or "onnxruntime does not say why"
+            reason = first_message(said()) or "onnxruntime does not say why"
             return ProviderState(name, origin, loads=False, runs=False, reason=reason)
     runs = any(part.ep_name == name for part in session.get_provider_graph_assignment_info())
     return ProviderState(name, origin, loads=True, runs=runs, reason="" if runs else "it leaves a Conv to the CPU")
@@ -132,41 +130,6 @@ def _model() -> bytes:
     graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "probe", [x], [y], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
-
-
-@contextmanager
-def _overheard() -> Iterator[Callable[[], str]]:
-    """What is written to stderr meanwhile, by libraries as well."""
-    import onnxruntime as ort
-
-    ort.set_default_logger_severity(3)
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as heard:
-        os.dup2(heard.fileno(), 2)
-        texts: list[str] = []
-
-        def said() -> str:
-            if not heard.closed:
-                heard.seek(0)
-                texts[:] = [heard.read().decode("utf-8", "replace")]
-            return texts[0] if texts else ""
-
-        try:
-            yield said
-        finally:
-            said()
-            os.dup2(before, 2)
-            os.close(before)
-
-
-def _first(text: str) -> str:
-    """The first message of a text, without colours, dates, places in the source, and numbering."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text).strip()
-    line = text.splitlines()[0] if text else ""
-    line = re.sub(r"^\S+ \S+ \[\w:\w+:[^\]]*\] ", "", line)
-    line = re.sub(r"\S*onnxruntime_src/\S+ .*?\) (?=\[|\w)", "", line)
-    return re.sub(r"\[ONNXRuntimeError\] : \d+ : ", "", line).strip()
 
 
 def find_cuda() -> list[Library]:

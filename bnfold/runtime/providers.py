@@ -18,24 +18,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
-import re
-import sys
-import tempfile
-from contextlib import contextmanager, suppress
+import shlex
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError, ProviderError
 from bnfold.runtime.assignment import Assigned, objection
+from bnfold.runtime.overhearing import first_message, overheard
+from bnfold.runtime.repairs import installed, repairs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Sequence
 
     import onnxruntime as ort
 
-__all__ = ["CPU", "Provider", "installed", "open_there", "parse", "probe", "repair"]
+__all__ = ["CPU", "Provider", "open_there", "parse", "probe", "repair"]
 
 _SUFFIX = "ExecutionProvider"
 _NAMES = {
@@ -45,9 +42,6 @@ _NAMES = {
         "QNN", "ROCM", "Tensorrt", "VitisAI", "WebGpu", "Xnnpack",
     )
 }  # fmt: skip
-_DISTRIBUTIONS = (
-    "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-silicon",
-)  # fmt: skip
 
 # For a verdict, numbers are kept as wide as the model says: by default a GPU multiplies float32 in TF32, and OpenVINO
 # computes in bfloat16 on a CPU that has it. What the user asks for comes after these, and wins.
@@ -57,7 +51,6 @@ _OPTIONS = {
         "load_config": json.dumps({device: {"INFERENCE_PRECISION_HINT": "f32"} for device in ("CPU", "GPU")})
     },
 }
-_LONGEST = 600  # characters of a runtime's message
 _DEVICE = "device"  # our own option: which device of a plugin provider
 
 
@@ -168,14 +161,14 @@ def _load(
 
     options = make_options()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    with _overheard() as said:
+    with overheard() as said:
         try:
             arguments = _prepare(provider, options)
             session = ort.InferenceSession(model, options, enable_fallback=0, **arguments)
         except ProviderError:
             raise
         except Exception as error:
-            raise ProviderError(_failure(provider, model, [*said(), str(error)])) from error
+            raise ProviderError(_failure(provider, model, said(), str(error))) from error
         if provider.name not in session.get_providers():
             raise ProviderError(_failure(provider, model, said()))
     return session
@@ -227,7 +220,7 @@ def _register(provider: Provider) -> None:
         path = importlib.import_module(module).get_library_path()
         ort.register_execution_provider_library(module, path)
     except Exception as error:
-        reason = f"{_first(str(error))}{_repair_here(provider)}"
+        reason = f"{first_message(str(error))}{_repair_here(provider)}"
         raise ProviderError(f"provider {provider}: does not load: {reason}") from error
 
 
@@ -237,58 +230,15 @@ def _plugin_of(provider: Provider) -> str:
     return next((name for name in names if importlib.util.find_spec(name)), "")
 
 
-def _failure(provider: Provider, model: str | bytes, said: list[str]) -> str:
+def _failure(provider: Provider, model: str | bytes, *said: str) -> str:
     """What to say when onnxruntime did not make a session: whose fault it is, if that can be told."""
     import onnxruntime as ort
 
-    words = _first(" ".join(said)) or "onnxruntime does not say why"
+    words = first_message(*said) or "onnxruntime does not say why"
     loads = "load library" not in words and provider.name in ort.get_available_providers()
     if isinstance(model, str) and loads:
         return f"{model}: {provider} refuses the model: {words}"
     return f"provider {provider}: does not load: {words}{_repair_here(provider)}"
-
-
-def _first(text: str) -> str:
-    """The message in what onnxruntime logged: without colours, dates, places in its source, and folders."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text).strip()
-    if "load library" in text:  # the reason is behind the last number, before what the caller of the caller says
-        text = text[text.index("load library") - len("Failed to ") :]
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+ : )?", "", text)
-    text = re.sub(r"library /\S*/", "library ", re.split(r"\s/onnxruntime_src/", text)[0])
-    return re.sub(r"\s+", " ", text).strip()[:_LONGEST]
-
-
-@contextmanager
-def _overheard() -> Iterator[Callable[[], list[str]]]:
-    """What onnxruntime says on stderr: why a provider did not load is logged there, and nowhere else."""
-    import onnxruntime as ort
-
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as heard:
-        ort.set_default_logger_severity(3)
-        os.dup2(heard.fileno(), 2)
-
-        def said() -> list[str]:
-            heard.seek(0)
-            return heard.read().decode("utf-8", "replace").strip().splitlines()
-
-        try:
-            yield said
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-            ort.set_default_logger_severity(4)
-
-
-def installed() -> list[str]:
-    """The distributions of onnxruntime that are installed; two of them overwrite each other."""
-    found = []
-    for name in _DISTRIBUTIONS:
-        with suppress(PackageNotFoundError):
-            version(name)
-            found.append(name)
-    return found
 
 
 def _repair_here(provider: Provider) -> str:
@@ -296,24 +246,14 @@ def _repair_here(provider: Provider) -> str:
     return f"; {words}" if words else ""
 
 
-def repair(name: str, distributions: Collection[str]) -> str:
-    """The command that brings a provider, in words; empty where there is none known.
+def repair(name: str, distributions: Sequence[str]) -> str:
+    """What brings a provider, in words; empty where that is not known.
 
     Args:
         name: The provider, as onnxruntime calls it.
         distributions: What is installed of onnxruntime, as ``installed()`` gives it.
     """
-    if name in {"CUDAExecutionProvider", "TensorrtExecutionProvider"}:
-        others = [one for one in distributions if one != "onnxruntime-gpu"]
-        # Both write the same folder: removing one takes files of the other with it.
-        doomed = [*others, *(["onnxruntime-gpu"] if others and "onnxruntime-gpu" in distributions else [])]
-        remove = f"pip uninstall -y {' '.join(doomed)} && " if doomed else ""
-        extra = " tensorrt" if name == "TensorrtExecutionProvider" else ""
-        return f"{remove}pip install 'onnxruntime-gpu[cuda,cudnn]'{extra}"
-    if name == "OpenVINOExecutionProvider":
-        return "pip install onnxruntime-ep-openvino"
     if name == "CoreMLExecutionProvider":
         return "only onnxruntime for macOS has it: pip install onnxruntime, there"
-    if name == "NvTensorRTRTXExecutionProvider":
-        return "pip install onnxruntime-ep-nv-tensorrt-rtx"
-    return ""
+    commands = (shlex.join(["pip", *arguments]) for arguments in repairs_of(name, distributions))
+    return " && ".join(commands)

@@ -10,7 +10,7 @@ import pytest
 
 from bnfold import modelfile
 from bnfold.errors import BnfoldError, ProviderError
-from bnfold.runtime import providers, sessions
+from bnfold.runtime import repairs, sessions
 from bnfold.runtime.providers import CPU, Provider, parse, probe, repair
 from bnfold.runtime.sessions import Level
 from tests.helpers.models import parse as model_of
@@ -89,7 +89,7 @@ def test_the_repair_is_a_command(name, distributions, words):
     assert repair(f"{name}ExecutionProvider", distributions) == words
 
 
-@pytest.mark.skipif("onnxruntime-gpu" in providers.installed(), reason="with a GPU's onnxruntime it is not missing")
+@pytest.mark.skipif("onnxruntime-gpu" in repairs.installed(), reason="with a GPU's onnxruntime it is not missing")
 @pytest.mark.parametrize("name", ["cuda", "tensorrt"])
 def test_a_provider_that_is_not_there_is_an_error_with_its_repair(name, saved):
     words = rf"^provider {name}: missing: .* only .*CPU.*; pip .*onnxruntime-gpu\["
