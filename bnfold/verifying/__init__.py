@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding import FoldResult
     from bnfold.runtime.input_files import Source
-    from bnfold.runtime.sessions import Feeds, Outputs
+    from bnfold.runtime.sessions import Array, Feeds, Outputs
     from bnfold.runtime.sources import Opened
     from bnfold.verifying.certificate import Certificate
     from bnfold.verifying.locating import Located
@@ -164,7 +164,9 @@ def verify(
         sets, expected = [sets[index] for index in taken], [expected[index] for index in taken]
         got = [result for result in results if not isinstance(result, Refusal)]
         if _nothing_to_compare(expected, got):
-            raise ExecutionError(f"{left.name}: could not be checked: its outputs hold nothing but NaN and Inf")
+            raise ExecutionError(
+                f"{left.name}: could not be checked: its outputs hold no number, or nothing but NaN and Inf"
+            )
         exact, how = run_oracle(runner, Oracle(oracle), left, sets, expected)
         checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
         checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
@@ -255,14 +257,16 @@ def _failed(checks: Sequence[Check]) -> bool:
 
 
 def _nothing_to_compare(reference: Sequence[Outputs], candidate: Sequence[Outputs]) -> bool:
-    """Whether there are values, and all are the same NaN and Inf in both."""
+    """Whether there are no values, or all are the same NaN and Inf in both."""
     pairs = [
-        (array, right[name])
-        for left, right in zip(reference, candidate, strict=True)
-        for name, array in left.items()
-        if array.shape == right[name].shape and array.size
+        (array, right[name]) for left, right in zip(reference, candidate, strict=True) for name, array in left.items()
     ]
-    return bool(pairs) and all(
+    return all(
+        array.shape == other.shape and (not array.size or _are_the_same_nothing(array, other)) for array, other in pairs
+    )
+
+
+def _are_the_same_nothing(array: Array, other: Array) -> bool:
+    return (
         array.dtype.kind not in EXACT_KINDS and not np.isfinite(array).any() and not nonfinite_mismatches(array, other)
-        for array, other in pairs
     )

@@ -49,7 +49,8 @@ class Repro:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         _write_arrays(self._folder / "input.npz", feeds)
-        words = ["bnfold", "verify", reference, candidate, "--inputs", str(self._folder / "input.npz"), *options]
+        paths = (f"./{path}" if path.startswith("-") else path for path in (reference, candidate))
+        words = ["bnfold", "verify", *paths, "--inputs", str(self._folder / "input.npz"), *options]
         lines = ["# Two models that are not equivalent", "", "On one input, where the command was given:", ""]
         lines += [f"    {shlex.join(words)}", ""]
         if located is None:

@@ -126,3 +126,10 @@ def test_nothing_in_an_input_is_run(act, workspace, name, text) -> None:
     before = sorted(workspace.iterdir())
     act(**({"model": "none.onnx"} | {name.replace("-", "_"): text}))
     assert sorted(workspace.iterdir()) == before
+
+
+@pytest.mark.parametrize("flag", ["strict", "bench"])
+def test_a_flag_that_is_neither_true_nor_false_is_not_passed_over(act, flag) -> None:
+    code, log, *_ = act(model="a.onnx", **{flag: "True"})
+    assert code == 2
+    assert "true or false, not 'True'" in log

@@ -13,6 +13,7 @@ import bnfold
 from bnfold.verifying import Verdict, verify
 from bnfold.verifying.certificate import Finding, certify
 from bnfold.verifying.certificate.rounding import deviations
+from bnfold.verifying.weights import check_structure
 from tests.folding import test_networks as networks
 from tests.folding.networks import test_mobile, test_sequences
 from tests.folding.test_merging import model_of
@@ -95,7 +96,7 @@ def test_two_ulps_are_wrong_in_a_fold_of_ours_and_a_warning_in_that_of_others():
     put(weight, array)
     other = verify(reference, model)
     assert other
-    assert [check.verdict for check in other.checks if check.name == "weight 'w_1'"] == [Verdict.WARN]
+    assert [check.verdict for check in other.checks if check.name == "certificate"] == [Verdict.WARN]
     ours = verify(reference, model, certificate=result)
     assert not ours
     assert [check.name for check in ours.checks if check.verdict is Verdict.FAIL] == ["weight 'w_1'"]
@@ -188,3 +189,101 @@ def test_a_negative_scale_in_front_of_a_relu_is_no_contradiction():
     assert in_float32(networks.with_one_negative_scale(2)) is not None
     reference = networks.with_one_negative_scale(2)
     assert not certify(reference, bnfold.fold(reference).model).of(Finding.WRONG)
+
+
+FLAT = """
+    g (float[N,3,4,3] x, float[3,3,1,1] w, float[3,3] m, BN3) => (float[N,3,6,3] y) {
+        pads = Constant <value_ints = [0, 0, 1, 0, 0, 0, 1, 0]> ()
+        h = Conv (x, w)
+        p = Pad <mode = "reflect"> (h, pads)
+        n = BatchNormalization (p, scale, bias, mean, var)
+        z = MatMul (n, m)
+        y = Softmax (z)
+    }
+"""
+
+
+def test_a_weight_that_did_not_change_says_nothing_where_the_maps_do_not_fit_it():
+    """The MatMul contracts the last axis, and the affine that is gone varies along axis 1."""
+    reference = model_of(FLAT, dtype="float")
+    result = bnfold.fold(reference)
+    assert len(result.folded) == 1
+    certificate = certify(reference, result.model)
+    assert not certificate.of(Finding.WRONG)
+    (structure,) = check_structure(certificate, result)
+    assert structure.verdict is Verdict.PASS
+
+
+BRANCHES = """
+    g (float[N,4,6,6] x, float[4,4,1,1] inner, float[4,4,1,1] outer, BN4) => (float[N,4,6,6] y) {
+        top = ReduceMax <keepdims = 0> (x)
+        limit = Constant <value_float = 1e6> ()
+        high = Greater (top, limit)
+        r = If (high) <
+            then_branch = t () => (float[N,4,6,6] a) { c = Conv (x, inner)
+                a = BatchNormalization (c, scale, bias, mean, var) },
+            else_branch = e () => (float[N,4,6,6] b) { b = Relu (x) }
+        >
+        y = Conv (r, outer)
+    }
+"""
+
+
+def test_weights_in_bodies_are_not_certified_and_that_is_said():
+    """No input that is made up goes there."""
+    reference = model_of(BRANCHES, dtype="float")
+    result = bnfold.fold(reference)
+    assert len(result.folded) == 1
+    certificate = certify(reference, result.model)
+    assert {one.constant for one in certificate.of(Finding.OPEN)} >= {"inner"}
+    assert all("in a body" in one.reason for one in certificate.of(Finding.OPEN))
+    assert not certify(reference, reference).weights
+
+
+def test_what_no_fold_does_is_told_in_the_structure():
+    """A change that shows at no output is no failure, but must not be passed over either."""
+    text = """
+        g (float[N,4,5,5] x, float[4,4,1,1] w, BN4) => (float[N,4,5,5] y) {
+            h = Conv (x, w)
+            n = BatchNormalization (h, scale, bias, mean, var)
+            y = LeakyRelu <alpha = 0.1> (n)
+        }
+    """
+    reference = model_of(text, dtype="float")
+    result = bnfold.fold(reference)
+
+    def structure(change):
+        candidate = result.model.clone()
+        change(candidate.graph)
+        (check,) = check_structure(certify(reference, candidate), result)
+        return check
+
+    def lean(graph):
+        graph[-1].attributes["alpha"] = ir.AttrFloat32("alpha", 0.2)
+
+    def add_dead_end(graph):
+        graph.append(ir.node("Tanh", [graph.inputs[0]]))
+
+    assert structure(lambda graph: None).verdict is Verdict.PASS
+    for change, words in ((lean, "with other attributes: 1 LeakyRelu"), (add_dead_end, "new: 1 Tanh")):
+        check = structure(change)
+        assert check.verdict is Verdict.NOTE
+        assert words in check.message
+
+
+def test_the_shift_behind_weights_without_a_bias_is_that_in_front_of_them():
+    """What the Einsum became is not known, so nothing can be said of a bias behind the MatMul."""
+    reference = model_of(
+        """
+        g (float[N,3] x, float[3,4] w, float[4,5] m, float[5,2] v, float[2] b, BN3) => (float[N,2] y) {
+            n = BatchNormalization (x, scale, bias, mean, var)
+            h = Einsum <equation = "ni,io->no"> (n, w)
+            r = MatMul (h, m)
+            y = Gemm (r, v, b)
+        }
+        """,
+        dtype="float",
+    )
+    certificate = certify(reference, bnfold.fold(reference).model)
+    assert "b" in {one.constant for one in certificate.of(Finding.OPEN)}
+    assert not certificate.of(Finding.WRONG)

@@ -14,6 +14,7 @@ from bnfold.errors import BnfoldError
 from bnfold.runtime.inputs import default_inputs
 from bnfold.verifying import Verdict, locating, verify
 from bnfold.verifying.certificate import certify
+from bnfold.verifying.repro import Repro
 from bnfold.verifying.running import Runner
 from tests.helpers.models import parse, set_constant
 from tests.verifying.conftest import call_in_this_process
@@ -115,6 +116,14 @@ def test_other_operators_part_where_they_stand():
     assert found.candidate in {"b", "c"}
     assert "b" in found.nodes
     assert found.rest_passes
+
+
+def test_a_repro_names_a_file_that_looks_like_an_option_as_a_file(tmp_path):
+    Repro(tmp_path / "repro").write("-a.onnx", "b.onnx", ["--level", "all"], {}, None)
+    (command,) = re.findall(r"^    (.*)$", (tmp_path / "repro" / "README.md").read_text(), re.MULTILINE)
+    words = shlex.split(command)
+    assert words[:4] == ["bnfold", "verify", "./-a.onnx", "b.onnx"]
+    assert words[-2:] == ["--level", "all"]
 
 
 def test_a_repro_holds_an_input_the_nodes_and_the_command(tmp_path):

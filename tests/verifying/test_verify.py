@@ -362,7 +362,9 @@ def test_a_random_reference_cannot_be_checked(nodes, words):
 def test_outputs_of_nothing_but_nan_cannot_be_checked():
     text = "g (float[N, 3] x) => (float[N, 3] y) { k = Constant<value_float = VALUE>() n = Log(k) y = Add(x, n) }"
     model = parse(text.replace("VALUE", "-1.0"))
-    with pytest.raises(ExecutionError, match="could not be checked: its outputs hold nothing but NaN and Inf"):
+    with pytest.raises(
+        ExecutionError, match="could not be checked: its outputs hold no number, or nothing but NaN and Inf"
+    ):
         verify(model, model)
     assert not verify(model, parse(text.replace("VALUE", "0.0"))), "NaN is not -Inf"
 
@@ -447,3 +449,10 @@ def test_weights_in_a_file_of_their_own_are_read(tmp_path, network):
     ir.save(reference, tmp_path / "a.onnx", external_data="a.data", size_threshold_bytes=1)
     assert verify(tmp_path / "a.onnx", network.folded())
     assert not verify(tmp_path / "a.onnx", network.folded("one bias lost"))
+
+
+def test_outputs_without_a_number_cannot_be_checked():
+    model = parse("g (float[N, 3] x) => (float[N, 3] y) { y = Relu(x) }")
+    other = parse("g (float[N, 3] x) => (float[N, 3] y) { y = Neg(x) }")
+    with pytest.raises(ExecutionError, match="could not be checked: its outputs hold no number"):
+        verify(model, other, inputs={"x": np.zeros((0, 3), np.float32)})

@@ -7,6 +7,7 @@
     solving.py     what each weight must be, and whether it is
     reading.py     constants, affines and shapes
     rounding.py    units in the last place
+    overlooked.py  what changed, and was not solved
     result.py      the findings
 
 It finds out by itself what was folded where: it shares no code with the rules of ``bnfold.folding``, and needs no
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING
 
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
+from bnfold.verifying.certificate.overlooked import overlooked
 from bnfold.verifying.certificate.pairing import pair
-from bnfold.verifying.certificate.reading import Constants
+from bnfold.verifying.certificate.reading import Constants, same_attributes
 from bnfold.verifying.certificate.result import Certificate, Finding, WeightCheck
+from bnfold.verifying.certificate.settling import has_bodies
 from bnfold.verifying.certificate.solving import solve
 
 if TYPE_CHECKING:
@@ -52,13 +55,26 @@ def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
     if len(found.lost) > _MOST_LOST * nodes:
         return Certificate(reason=f"{len(found.lost)} of {nodes} nodes of the reference are not in the candidate")
     weights, same = solve(old.graph, found, constants, others)
+    matched = {*found.nodes.values(), *found.added.values()}
+    told = {one.constant for one in weights}
     return Certificate(
-        tuple(weights),
+        (*weights, *overlooked(found, constants, others, told)),
         removed=tuple(_labelled(node) for node in old.graph if node in found.removed),
         lost=tuple(map(_labelled, found.lost)),
         added=tuple(_labelled(node)[0] for node in found.added.values()),
+        extra=tuple(_labelled(node) for node in new.graph if not (node in matched or _is_constant(node, others))),
+        altered=tuple(_labelled(node) for node, other in found.nodes.items() if _is_altered(node, other)),
         pairs=tuple((value.name or "", found.values[value].name or "") for value in same),
     )
+
+
+def _is_constant(node: ir.Node, constants: Constants) -> bool:
+    return all(map(constants.is_constant, node.outputs))
+
+
+def _is_altered(node: ir.Node, other: ir.Node) -> bool:
+    """What is in bodies is looked at elsewhere, and another operator in a node's place has its own attributes."""
+    return node.op_type == other.op_type and not has_bodies(node) and not same_attributes(node, other)
 
 
 def _labelled(node: ir.Node) -> tuple[str, str]:

@@ -196,3 +196,25 @@ def is_inference(node: ir.Node) -> bool:
 
 
 __all__ += ["affine_of", "is_inference"]
+
+
+# What says the same in other words, and is read where it counts.
+_OWN_SPELLING = {
+    "Gemm": frozenset({"alpha", "beta", "transA", "transB"}),
+    "BatchNormalization": frozenset({"momentum", "training_mode", "spatial"}),
+}
+
+
+def same_attributes(node: ir.Node, other: ir.Node) -> bool:
+    """Whether two nodes of one operator have the same attributes, but for their bodies where ``overlooked`` looks."""
+    if attribute(node, "epsilon", None) != attribute(other, "epsilon", None):
+        return False
+    names = (set(node.attributes) | set(other.attributes)) - _OWN_SPELLING.get(node.op_type, frozenset())
+    return all(_plain(attribute(node, name, None)) == _plain(attribute(other, name, None)) for name in names)
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as something that compares; a graph or a tensor as its text."""
+    if isinstance(value, (int, float, str, bytes, type(None))):
+        return value
+    return tuple(value) if isinstance(value, (list, tuple)) else str(value)

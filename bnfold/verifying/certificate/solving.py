@@ -23,7 +23,15 @@ from bnfold.affine import Affine
 from bnfold.verifying.certificate.carrying import is_carrier, push
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
 from bnfold.verifying.certificate.linear import Linear, linear_of
-from bnfold.verifying.certificate.reading import Constants, affine_of, attribute, given, operand_of, rank_of
+from bnfold.verifying.certificate.overlooked import is_same
+from bnfold.verifying.certificate.reading import (
+    Constants,
+    affine_of,
+    given,
+    operand_of,
+    rank_of,
+    same_attributes,
+)
 from bnfold.verifying.certificate.result import Finding, WeightCheck
 from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, ulps
 from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
@@ -135,7 +143,7 @@ class _Solver:
             self._conflicts.add(node)  # nothing is known of one of its inputs
         maps = [None if value is None else self._maps.get(value) for value in node.inputs]
         plain = all(one.is_identity for one in maps if one is not None)
-        is_same = _same_attributes(node, other)
+        is_same = same_attributes(node, other)
         for index, value in enumerate(node.outputs):
             result = None
             if is_carrier(node) and data and is_same and not plain:
@@ -158,8 +166,8 @@ class _Solver:
         for slot, value in enumerate(other.inputs):
             if value is None or not self._others.is_constant(value):
                 continue
-            old, new = self._constants.array(given(node, slot)), self._others.array(value)
-            if new is None or (old is not None and old.shape == new.shape and old.tobytes() == new.tobytes()):
+            new = self._others.array(value)
+            if new is None or is_same(self._constants.array(given(node, slot)), new):
                 continue
             check = _check(other, value, Finding.OPEN)
             drafts.append(Draft(check, True, _SCALE, blocked="the certificate does not know its operator"))
@@ -180,10 +188,11 @@ class _Solver:
         self._visits.append(visit)
         result, blocked = self._solve_rows(linear, theirs, one, rank, visit)
         if blocked:
-            visit.drafts += self._blocked(linear.node, theirs.node, blocked)
+            self._block(visit, theirs.node, blocked)
             result = Affine.identity(rank)
         self._maps[output] = result
-        self._origin[output] = {output}
+        # Where no bias can take it in, the shift behind is what the weights make of the one in front.
+        self._origin[output] = {output} | (set() if linear.has_bias_slot else self._origin.get(data, set()))
 
     def _reach(self, value: ir.Value, rank: int) -> Reach:
         return reach(value, rank, self._pairs, self._maps, self._constants)
@@ -192,15 +201,13 @@ class _Solver:
         known = rank_of(linear.node.outputs[0])
         return known if known is not None or one is None else one.rank
 
-    def _blocked(self, node: ir.Node, other: ir.Node, reason: str) -> list[Draft]:
-        """Every constant of a node that changed, as not certified."""
-        drafts = []
+    def _block(self, visit: Visit, other: ir.Node, reason: str) -> None:
+        """Every constant of a node that changed is not certified; those that did not say nothing of the maps."""
+        visit.is_blocked = True
         for slot, value in enumerate(other.inputs):
-            new, old = self._others.array(value), self._constants.array(given(node, slot))
-            same = new is not None and old is not None and new.shape == old.shape and bool(np.array_equal(new, old))
-            if value is not None and new is not None and not same:
-                drafts.append(Draft(_check(other, value, Finding.OPEN), True, _SCALE, blocked=reason))
-        return drafts
+            new, old = self._others.array(value), self._constants.array(given(visit.node, slot))
+            if value is not None and new is not None and not is_same(old, new):
+                visit.drafts.append(Draft(_check(other, value, Finding.OPEN), True, _SCALE, blocked=reason))
 
     def _solve_rows(self, linear: Linear, theirs: Linear, one: Affine, rank: int, visit: Visit) -> tuple[Affine, str]:
         """The map of the output; or why the weights cannot be recomputed."""
@@ -211,7 +218,7 @@ class _Solver:
             return nothing, "its weights are no floats"
         rows, their_rows = linear.rows(old), theirs.rows(new)
         outputs, inputs, _ = rows.shape
-        same = linear.group == theirs.group and _same_attributes(linear.node, theirs.node)
+        same = linear.group == theirs.group and same_attributes(linear.node, theirs.node)
         if rows.shape != their_rows.shape or not same:
             return nothing, "it has another shape, or other attributes, than in the reference"
         vectors = one.vectors(linear.in_axis, inputs * linear.group)
@@ -323,9 +330,7 @@ class _Solver:
         else:
             result = self._solve_operand(node, other, one, visit)
         if result is None:
-            visit.drafts += self._blocked(
-                node, other, "what is moved into it varies along another axis than its constant"
-            )
+            self._block(visit, other, "what is moved into it varies along another axis than its constant")
             result = Affine.identity(one.rank)
         self._maps[output] = result
         self._origin[output] = {output}
@@ -333,7 +338,7 @@ class _Solver:
     def _solve_batch_norm(self, node: ir.Node, other: ir.Node, one: Affine, visit: Visit) -> Affine | None:
         old = [self._constants.numbers(node.inputs[slot]) for slot in range(1, 5)]
         new = [self._others.array(other.inputs[slot]) for slot in range(1, 5)]
-        if any(array is None for array in (*old, *new)) or not _same_attributes(node, other):
+        if any(array is None for array in (*old, *new)) or not same_attributes(node, other):
             return None
         gamma, beta, mean, var = (array for array in old if array is not None)
         stored = [array for array in new if array is not None]
@@ -479,8 +484,9 @@ class _Solver:
     def _finding(
         self, draft: Draft, visit: Visit, *, in_front: bool, behind: bool, is_lost: bool, is_dead: bool
     ) -> WeightCheck:
-        check = replace(draft.check, sites=tuple(_label(node) for node in self._sites(visit)))
         other = self._pairs.nodes.get(visit.node)
+        sites = tuple(_label(node) for node in self._sites(visit))
+        check = replace(draft.check, sites=sites, is_changed=self._is_changed(visit.node, other, draft.check.constant))
         if other is not None and other.op_type == check.op_type:
             check = replace(check, node=_label(visit.node))  # as the reference calls it
         if draft.blocked:
@@ -498,6 +504,14 @@ class _Solver:
         else:
             return replace(check, finding=Finding.WRONG)
         return replace(check, finding=Finding.OPEN, reason=reason)
+
+    def _is_changed(self, node: ir.Node, other: ir.Node | None, constant: str) -> bool:
+        """Whether a constant of the candidate has other bytes than in the reference."""
+        slots = [] if other is None else [slot for slot, value in enumerate(other.inputs) if _named(value) == constant]
+        return not slots or not all(
+            is_same(self._constants.array(given(node, slot)), self._others.array(given(other, slot)))  # type: ignore[arg-type]
+            for slot in slots
+        )
 
     def _sites(self, visit: Visit) -> list[ir.Node]:
         """The affines that are gone, next to a node: the nearest behind it, or else the nearest in front."""
@@ -628,18 +642,5 @@ def _check(node: ir.Node, value: ir.Value | None, finding: Finding) -> WeightChe
     return WeightCheck(_label(node), node.op_type, (value.name if value is not None else "") or "", finding)
 
 
-_OWN_SPELLING = frozenset({"alpha", "beta", "transA", "transB", "epsilon", "momentum"})
-
-
-def _same_attributes(node: ir.Node, other: ir.Node) -> bool:
-    if attribute(node, "epsilon", None) != attribute(other, "epsilon", None):
-        return False
-    names = (set(node.attributes) | set(other.attributes)) - _OWN_SPELLING
-    return all(_plain(attribute(node, name, None)) == _plain(attribute(other, name, None)) for name in names)
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as something that compares; a graph or a tensor as its text."""
-    if isinstance(value, (int, float, str, bytes, type(None))):
-        return value
-    return tuple(value) if isinstance(value, (list, tuple)) else str(value)
+def _named(value: ir.Value | None) -> str:
+    return (value.name if value is not None else "") or ""

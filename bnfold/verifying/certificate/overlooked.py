@@ -1,0 +1,80 @@
+"""Constants that changed, and that nothing else was said of: they are not certified, and that has to be said.
+
+Nothing is known of them where nothing is known of what their node reads, and in the bodies of control flow, where the
+certificate does not go; inputs that were made up may never go there either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from bnfold.verifying.certificate.reading import given
+from bnfold.verifying.certificate.result import Finding, WeightCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import numpy as np
+
+    from bnfold.verifying.certificate.pairing import Pairs
+    from bnfold.verifying.certificate.reading import Constants
+
+__all__ = ["is_same", "overlooked"]
+
+_Content = tuple[str, tuple[int, ...], bytes]
+
+
+def is_same(old: np.ndarray | None, new: np.ndarray | None) -> bool:
+    """Whether a constant has the same bytes in both models."""
+    return old is not None and new is not None and old.shape == new.shape and old.tobytes() == new.tobytes()
+
+
+def overlooked(pairs: Pairs, constants: Constants, others: Constants, told: Collection[str]) -> Iterator[WeightCheck]:
+    """The checks of constants of the candidate that changed, and are not among those that were told of."""
+    for node, other in pairs.nodes.items():
+        label = node.name or next((value.name for value in node.outputs if value.name), "")
+        for slot, value in enumerate(other.inputs):
+            if value is None or value.name in told or not others.is_constant(value):
+                continue
+            new = others.array(value)
+            if new is not None and not is_same(constants.array(given(node, slot)), new):
+                reason = "nothing is known of what its node reads"
+                yield WeightCheck(label, node.op_type, value.name or "", Finding.OPEN, reason=reason)
+        for name in _changed_in_bodies(node, other, constants, others):
+            reason = "it is in a body, where the certificate does not go"
+            yield WeightCheck(label, node.op_type, name, Finding.OPEN, reason=reason)
+
+
+def _changed_in_bodies(node: ir.Node, other: ir.Node, constants: Constants, others: Constants) -> list[str]:
+    """The names of constants that the bodies of the candidate have, and those of the reference do not, or elsewhere."""
+    old, new = _read_in_bodies(node, constants), _read_in_bodies(other, others)
+    if [content for _, content in old] == [content for _, content in new]:
+        return []
+    known = {content for _, content in old}
+    unknown = [name for name, content in new if content not in known]
+    return list(dict.fromkeys(unknown or [name for name, _ in new]))
+
+
+def _read_in_bodies(node: ir.Node, constants: Constants) -> list[tuple[str, _Content]]:
+    """Each constant that a node in a body reads, in order, by name and content."""
+    found = []
+    for body in _bodies(node):
+        for inner in body:
+            for value in inner.inputs:
+                array = None if value is None else constants.array(value)
+                if value is not None and array is not None:
+                    found.append((value.name or "", (array.dtype.str, array.shape, array.tobytes())))
+            found += _read_in_bodies(inner, constants)
+    return found
+
+
+def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    for one in node.attributes.values():
+        if one.is_ref():
+            continue
+        if one.type is ir.AttributeType.GRAPH:
+            yield one.as_graph()
+        elif one.type is ir.AttributeType.GRAPHS:
+            yield from one.as_graphs()
