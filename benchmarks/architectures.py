@@ -1,15 +1,15 @@
 """Networks whose inference is timed by ``inference.py``, with a BatchNormalization in every position that is in use.
 
-Random weights, statistics as training leaves them, and the real shapes unless it says otherwise. Where other tools leave
-affines behind:
+Random weights, statistics as training leaves them, and the real shapes unless it says otherwise. Where other tools
+leave affines behind:
 
     preact_resnet18   affine and Relu in front of each Conv (He et al. 2016, https://arxiv.org/abs/1603.05027)
     iresnet18         affine → Conv → affine → PRelu, as face recognition uses it (Deng et al. 2018,
                       https://arxiv.org/abs/1801.07698), with one affine behind the last Gemm
     dcgan             ConvTranspose → affine (Radford et al. 2015, https://arxiv.org/abs/1511.06434)
     pointnet          MatMul → Add → affine on points (Qi et al. 2016, https://arxiv.org/abs/1612.00593), no transforms
-    crnn              Conv → affine, then a sequence of columns (Shi et al. 2015, https://arxiv.org/abs/1507.05717), with
-                      a Gemm in place of its recurrent layers
+    crnn              Conv → affine, then a sequence of columns (Shi et al. 2015, https://arxiv.org/abs/1507.05717),
+                      with a MatMul in place of its recurrent layers
     repvgg            three branches, each with its affine, in its training form (Ding et al. 2021,
                       https://arxiv.org/abs/2101.03697): RepVGG-A0
     levit             MatMul → reshape → affine in attention and MLP (Graham et al. 2021,
