@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
 import bnfold
-from benchmarks import calibrating, fold, networks, search, verifying
+from benchmarks import architectures, calibrating, fold, inference, networks, search, verifying
 
 ROOT = Path(__file__).parents[1]
 
@@ -275,3 +276,27 @@ def test_the_calibration_prints_correct_folds_and_wrong_ones(capsys) -> None:
         ("float32", "disabled"), ("float32", "all"), ("float16", "disabled"), ("float16", "all"),
     ]  # fmt: skip
     assert len(re.findall(r"3 of 3 +3 of 3", wrong)) == len(calibrating.FAULTS)
+
+
+@pytest.mark.parametrize("name", [name for name in architectures.ARCHITECTURES if name != "resnet50"])
+def test_every_affine_of_the_architectures_but_one_folds(name) -> None:
+    model = architectures.ARCHITECTURES[name]()
+    onnx.checker.check_model(model)
+    kept = [entry for entry in bnfold.fold(ir.from_proto(model)).kept if entry.is_batch_norm]
+    assert len(kept) == (name == "iresnet18")  # between PRelu and a Conv that pads with zeros
+
+
+def test_inference_is_timed_against_the_unfolded_network_and_other_tools(tmp_path, capsys) -> None:
+    output = tmp_path / "inference.csv"
+    options = ["--networks", "bn_mlp", "--tools", "onnxruntime", "--levels", "disabled", "--pairs", "2"]
+    inference.main([*options, "--output", str(output)])
+    lines = [line for line in output.read_text().splitlines() if not line.startswith("#")]
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    assert [(row["against"], row["batch_norms_left"], row["own_left"], row["status"]) for row in rows] == [
+        ("unfolded", "4", "0", "ok"),
+        ("onnxruntime", "4", "0", "ok"),
+    ]
+    for row in rows:
+        assert 0 < float(row["low"]) <= float(row["speedup"]) <= float(row["high"])
+    out = capsys.readouterr().out
+    assert ("never slower" in out) is not bool([row for row in rows if float(row["high"]) < 1])

@@ -1,0 +1,198 @@
+"""How fast folded networks run, by bnfold and by other tools that fold: run ``python -m benchmarks.inference``.
+
+The networks (``architectures.py``) are built here, and need no download. Each tool of ``fold.py`` folds each of them;
+then ``bnfold.benchmark`` times bnfold's result against the unfolded network, and against what each other tool wrote:
+pairs of fresh sessions in turns, at each of onnxruntime's levels, on one thread. So each figure is a ratio with its
+95 % interval: above 1, bnfold's result is faster.
+
+The file of results begins with the environment, as ``# name: value``. Its columns:
+
+    network             which, and
+    batch_norms         how many BatchNormalizations it has
+    against             ``unfolded``, or the tool whose result bnfold's is timed against
+    batch_norms_left    how many of them that one has left
+    own_left            how many bnfold's has left
+    status              ok, or why the other tool's result could not be timed
+    provider, level     where both ran
+    reference_ms        the median latency of the other one
+    speedup, low, high  of bnfold's result, with its interval
+    change              faster, slower, or no change: what the interval says
+    load_speedup        of making a session
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+import bnfold
+from benchmarks import fold
+from benchmarks.architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+LEVELS = ("disabled", "basic", "extended", "all")
+UNFOLDED = "unfolded"
+RIVALS = ("onnxruntime", "onnxscript", "onnxslim", "onnxsim")
+_TIMEOUT = 120.0  # seconds that a tool may fold
+
+
+@dataclass(frozen=True)
+class Row:
+    """bnfold's result against one other, at one level; the columns are explained on top."""
+
+    network: str
+    batch_norms: int
+    against: str
+    batch_norms_left: int
+    own_left: int
+    status: str
+    provider: str
+    level: str
+    reference_ms: float
+    speedup: float
+    low: float
+    high: float
+    change: str
+    load_speedup: float
+
+
+def measure(network: str, rivals: Sequence[str], levels: Sequence[str], pairs: int, folder: Path) -> Iterator[Row]:
+    """Fold one network with every tool, and time bnfold's result against the others."""
+    place = fold.Workplace(folder, _TIMEOUT)
+    source = folder / network / "model.onnx"
+    source.parent.mkdir()
+    onnx.save(ARCHITECTURES[network](), source)
+    _, total = fold.count(source)
+    failure = place.fold("bnfold", source).failure
+    if failure:
+        raise SystemExit(f"{network}: bnfold: {failure}")
+    own = place.target("bnfold")
+    if not bnfold.verify(source, own):
+        raise SystemExit(f"{network}: what bnfold wrote is not equivalent")
+    _, own_left = fold.count(own)
+    for rival in (UNFOLDED, *rivals):
+        other, status = source, "ok"
+        if rival != UNFOLDED:
+            status = place.fold(rival, source).failure or "ok"
+            other = place.target(rival)
+        left = fold.count(other)[1] if status == "ok" else total
+        known = (network, total, rival, left, own_left)
+        yield from _against(known, other, own, levels, pairs) if status == "ok" else [_failed(known, status)]
+        place.clear(rival)
+
+
+def _against(
+    known: tuple[str, int, str, int, int], other: Path, own: Path, levels: Sequence[str], pairs: int
+) -> Iterator[Row]:
+    try:
+        result = bnfold.benchmark(other, own, levels=levels, pairs=pairs)
+    except bnfold.BnfoldError as error:
+        yield _failed(known, str(error)[:200])
+        return
+    for one in result.levels:
+        latency = one.latency
+        yield Row(
+            *known,
+            status="ok",
+            provider="cpu",
+            level=str(one.level),
+            reference_ms=latency.reference * 1000,
+            speedup=latency.speedup,
+            low=latency.low,
+            high=latency.high,
+            change=str(latency.change),
+            load_speedup=one.load.speedup,
+        )
+
+
+def _failed(known: tuple[str, int, str, int, int], status: str) -> Row:
+    nothing = float("nan")
+    return Row(*known, status, "cpu", "", nothing, nothing, nothing, nothing, "", nothing)
+
+
+def slower(rows: Iterable[Row]) -> list[str]:
+    """Where bnfold's result is slower than another's, beyond the noise."""
+    return [
+        f"{row.network}, {row.level}: {row.speedup:.2f}× by {row.against} ({row.low:.2f} to {row.high:.2f})"
+        for row in rows
+        if row.status == "ok" and row.high < 1
+    ]
+
+
+def environment(rivals: Sequence[str], pairs: int) -> dict[str, str]:
+    """What the figures depend on."""
+    known = fold.environment(Path.cwd(), pairs)
+    names = ("cpu", "cpus", "memory_gib", "system", "python", "numpy", "onnx", "onnx-ir", "bnfold", *rivals)
+    return {**{name: known[name] for name in names if name in known}, "pairs": str(pairs)}
+
+
+def save(path: Path, surroundings: dict[str, str], rows: Iterable[Row]) -> None:
+    """Write the file of results."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        stream.writelines(f"# {name}: {value}\n" for name, value in surroundings.items())
+        writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _text(value) for name, value in asdict(row).items()} for row in rows)
+
+
+def _text(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == value else ""
+    return value
+
+
+def _show(row: Row) -> None:
+    named = f"{row.network:16s} {row.against:12s} {row.batch_norms_left:3d} left of {row.batch_norms:3d}"
+    if row.status != "ok":
+        print(f"{named}  {row.status}")
+        return
+    print(
+        f"{named}  {row.level:9s} {row.reference_ms:8.3f} ms  {row.speedup:5.2f}× ({row.low:.2f} to {row.high:.2f}) "
+        f"{row.change:10s} load {row.load_speedup:.2f}×",
+        flush=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fold, time, print a line a row, and write a file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.partition("\n")[0])
+    parser.add_argument("--networks", nargs="+", choices=list(ARCHITECTURES), default=list(ARCHITECTURES))
+    parser.add_argument(
+        "--tools", nargs="*", choices=RIVALS, default=list(RIVALS), help="whose results to time against"
+    )
+    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+    parser.add_argument("--pairs", type=int, default=7, help="pairs of sessions, for each ratio")
+    parser.add_argument("--folder", type=Path, help="where to work")
+    parser.add_argument("--output", type=Path, help="where to write the results")
+    options = parser.parse_args(arguments)
+    rivals = [tool for tool in options.tools if fold.tool_version(tool) is not None]
+    surroundings = environment(rivals, options.pairs)
+    print(", ".join(f"{name} {value}" for name, value in surroundings.items()))
+    rows: list[Row] = []
+    for network in options.networks:
+        with tempfile.TemporaryDirectory(prefix="bnfold-benchmark-", dir=options.folder) as folder:
+            for row in measure(network, rivals, options.levels, options.pairs, Path(folder).resolve()):
+                _show(row)
+                rows.append(row)
+    missing = [tool for tool in options.tools if tool not in rivals]
+    if missing:
+        print(f"not installed: {', '.join(missing)}")
+    for line in slower(rows) or ["bnfold's result is never slower beyond the noise"]:
+        print(line)
+    if options.output is not None:
+        save(options.output, surroundings, rows)
+        print(f"wrote {os.fspath(options.output)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
