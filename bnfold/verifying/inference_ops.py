@@ -1,16 +1,18 @@
-"""BatchNormalization at inference, for the reference evaluator.
+"""BatchNormalization and DequantizeLinear, for the reference evaluator.
 
 The evaluator's own version takes every BatchNormalization before opset 14 for one in training: it mixes the
-statistics of the batch into ``mean`` and ``var``, and would be a judge that is wrong.
+statistics of the batch into ``mean`` and ``var``, and would be a judge that is wrong. It has no DequantizeLinear before
+opset 19, and computes the later ones in float32.
 
 Imported only in the child process that runs the oracle: it needs onnx.reference.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference.op_run import OpRun
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating]
 
-__all__ = ["BatchNormalization"]
+__all__ = ["BatchNormalization", "DequantizeLinear"]
 
 
 class BatchNormalization(OpRun):
@@ -43,3 +45,28 @@ class BatchNormalization(OpRun):
         factor = scale / np.sqrt(var + float(attributes.get("epsilon") or 0.0))
         y = x * factor + (bias - mean * factor)
         return (y, *(np.empty(0) for _ in self.onnx_node.output[1:]))
+
+
+class DequantizeLinear(OpRun):
+    """y = (x − zero_point)·scale, in float64 and rounded once, of every opset: per tensor, per axis or in blocks."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: NDArray[Any], scale: Array, zero_point: NDArray[Any] | None = None, **attributes: int | None
+    ) -> tuple[NDArray[Any]]:
+        axis, block = attributes.get("axis"), attributes.get("block_size") or 0
+        axis = 1 if axis is None else axis
+        offset = 0.0 if zero_point is None else _along(zero_point.astype(np.float64), x.shape, axis, block)
+        y = (x.astype(np.float64) - offset) * _along(scale.astype(np.float64), x.shape, axis, block)
+        wanted = attributes.get("output_dtype")
+        return (y.astype(tensor_dtype_to_np_dtype(wanted) if wanted else scale.dtype),)
+
+
+def _along(parameter: NDArray[np.float64], shape: tuple[int, ...], axis: int, block: int) -> NDArray[np.float64]:
+    """A parameter in a shape that broadcasts to that of the numbers."""
+    if parameter.size == 1:
+        return parameter.reshape(())
+    if block:
+        return np.repeat(parameter, block, axis)[tuple(slice(size) for size in shape)]
+    return parameter.reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])

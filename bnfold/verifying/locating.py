@@ -287,13 +287,12 @@ def _evaluate(model: onnx.ModelProto, feeds: Feeds) -> Array | None:
     """What a part computes in float64; None if the evaluator does not get there."""
     from onnx import reference
 
-    from bnfold.verifying.inference_ops import BatchNormalization
-    from bnfold.verifying.oracle import to_float64
+    from bnfold.verifying.oracle import own_operators, to_float64
 
     wide = ir.from_proto(model)
     to_float64(wide)
     try:
-        evaluator = reference.ReferenceEvaluator(ir.to_proto(wide), new_ops=[BatchNormalization])
+        evaluator = reference.ReferenceEvaluator(ir.to_proto(wide), new_ops=own_operators())
         inputs = {
             name: array if array.dtype.kind in "iub" else array.astype(np.float64) for name, array in feeds.items()
         }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
 
     from bnfold.runtime.sessions import Feeds, Outputs
 
@@ -51,10 +52,6 @@ def evaluate(
     """
     from onnx import reference
 
-    from bnfold.verifying import window_ops
-    from bnfold.verifying.inference_ops import BatchNormalization
-
-    operators = [BatchNormalization, *(getattr(window_ops, name) for name in window_ops.__all__)]
     model = modelfile.load(path)
     InlinePass()(model)  # the evaluator forgets its new operators inside functions
     taken, total = _taken(path, feeds, budget)
@@ -62,7 +59,7 @@ def evaluate(
         to_float64(model)
         feeds = [{name: _widened(array) for name, array in feed.items()} for feed in feeds]
     try:
-        evaluator = reference.ReferenceEvaluator(ir.to_proto(model), new_ops=operators)
+        evaluator = reference.ReferenceEvaluator(ir.to_proto(model), new_ops=own_operators())
         return [
             _evaluate_once(evaluator, model, feed) if index in taken else TooExpensive(total)
             for index, feed in enumerate(feeds)
@@ -70,6 +67,13 @@ def evaluate(
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return [Refusal(reason[0])] * len(feeds)
+
+
+def own_operators() -> list[type[OpRun]]:
+    """The operators that are computed here, and not by the evaluator."""
+    from bnfold.verifying import inference_ops, window_ops
+
+    return [getattr(module, name) for module in (inference_ops, window_ops) for name in module.__all__]
 
 
 def _taken(path: str | os.PathLike[str], feeds: Sequence[Feeds], budget: float | None) -> tuple[Collection[int], float]:

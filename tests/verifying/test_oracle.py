@@ -117,3 +117,28 @@ def test_an_operator_that_the_evaluator_lacks_is_a_refusal_with_its_reason(evalu
 def test_in_its_own_types_the_model_is_not_widened(evaluated):
     model = parse("g (float[N, 2] x) => (float[N, 2] y) { y = Relu(x) }")
     assert evaluated(model, feed={"x": np.ones((1, 2), np.float32)}, widen=False)["y"].dtype == np.float32
+
+
+@pytest.mark.parametrize("opset", [10, 13, 19, 21, 23])
+@pytest.mark.parametrize("form", ["tensor", "axis", "blocks"])
+def test_numbers_of_8_bits_are_widened_exactly_in_every_opset(evaluated, opset, form):
+    rng = np.random.default_rng(0)
+    if (form == "axis" and opset < 13) or (form == "blocks" and opset < 21):
+        return
+    shape, spread = {"tensor": ((), np.asarray), "axis": ((3,), lambda s: s[:, None]), "blocks": ((3, 2), None)}[form]
+    spread = spread or (lambda s: np.repeat(s, 2, axis=1))
+    axis = {"tensor": "", "axis": "<axis = 0>", "blocks": "<axis = 1, block_size = 2>"}[form]
+    dims = ",".join(map(str, shape))
+    model = example(
+        f"g (float[N,4] x, int8[3,4] q, float[{dims}] positive, int8[{dims}] offset) => (float[N,3] y)"
+        f"{{ d = DequantizeLinear {axis} (q, positive, offset) t = Transpose (d) y = MatMul (x, t) }}",
+        dtype="float",
+        opset=opset,
+    )
+    q, scale, zero = (
+        model.graph.initializers[name].const_value.numpy().astype(np.float64) for name in ("q", "positive", "offset")
+    )
+    x = rng.normal(size=(2, 4)).astype(np.float32)
+    outputs = evaluated(model, feed={"x": x})
+    want = x.astype(np.float64) @ ((q - spread(zero)) * spread(scale)).T
+    np.testing.assert_allclose(outputs["y"], want, rtol=1e-14)
