@@ -98,8 +98,8 @@ def test_a_speed_up_that_is_surely_missed_is_a_no(least, verdict) -> None:
     ("least", "verdict"), [(None, "note"), (1.7, "pass"), (1.8, "warn"), (2.0, "warn"), (2.2, "warn"), (2.3, "fail")]
 )
 def test_a_speed_up_within_the_interval_is_a_warning(least, verdict) -> None:
-    latency = timing([2.0e-3, 2.1e-3, 1.9e-3], [1e-3, 1e-3, 1e-3])  # 1.76 to 2.26
-    slow = timing([1e-3, 1.1e-3, 0.9e-3], [9e-3, 9e-3, 9e-3])
+    latency = timing([(2.0e-3, 1e-3), (2.1e-3, 1e-3), (1.9e-3, 1e-3)], [(1.0, 1.0)])  # 1.76 to 2.26
+    slow = timing([(1e-3, 9e-3), (1.1e-3, 9e-3), (0.9e-3, 9e-3)], [(1.0, 1.0)])
     levels = tuple(
         benchmarking.LevelTiming(level, speed, slow, 1)
         for level, speed in ((checking.Level.DISABLED, slow), (checking.Level.ALL, latency))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from bnfold import modelfile
-from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
+from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Times, Timing
 from bnfold.benchmarking.statistics import timing
 from bnfold.errors import BnfoldError, ExecutionError, ModelError
 from bnfold.runtime import sessions
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bnfold.benchmarking.measuring import Pair
+    from bnfold.benchmarking.measuring import Measured
     from bnfold.runtime.sources import Opened
 
-__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing", "benchmark"]
+__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Times", "Timing", "benchmark"]
 
 _LENGTHS = (224, 64, 32)  # what symbolic dimensions other than the batch become: photographs first
 _FEWEST_PAIRS = 2  # fewer have no interval
@@ -53,7 +53,8 @@ def benchmark(
     """Time two models against each other in onnxruntime, on one thread of the CPU.
 
     At each level, ``pairs`` pairs of fresh sessions are timed in turns; the ratio of their medians is one sample. The
-    intervals are Student's, at 95 %, over those samples.
+    intervals of ratios are Student's, at 95 %, over those samples. A control, a third as many pairs of the reference
+    against itself, says what this machine can tell apart; ``statistics.py`` has the words for the result.
 
     Args:
         reference: A path or an ``onnx_ir.Model``.
@@ -82,13 +83,13 @@ def benchmark(
         for level in map(Level, levels):
             if progress is not None:
                 progress(f"{pairs} pairs of sessions, optimisations {level}")
-            measured, iterations = run_isolated(
+            measured = run_isolated(
                 "bnfold.benchmarking.measuring:measure",
                 {"paths": (left.path, right.path), "level": level, "feed": feed, "pairs": pairs},
                 subject=f"{left.name} against {right.name}",
                 timeout=timeout,
             )
-            results.append(_level_timing(level, measured, iterations))
+            results.append(_level_timing(level, measured))
         return Benchmark(
             reference=_facts(left),
             candidate=_facts(right),
@@ -124,12 +125,15 @@ def _feed(left: Opened, batch: int, timeout: float) -> dict[str, NDArray[np.gene
     raise ExecutionError(f"{left.name}: refuses its inputs: {result.reason}")
 
 
-def _level_timing(level: Level, measured: Sequence[Pair], iterations: int) -> LevelTiming:
+def _level_timing(level: Level, measured: Measured) -> LevelTiming:
+    pairs, control = measured.pairs, measured.control
     return LevelTiming(
         level=level,
-        latency=timing([pair.latency[0] for pair in measured], [pair.latency[1] for pair in measured]),
-        load=timing([pair.load[0] for pair in measured], [pair.load[1] for pair in measured]),
-        iterations=iterations,
+        latency=timing(
+            [pair.latency for pair in pairs], [pair.latency for pair in control], [pair.tail for pair in pairs]
+        ),
+        load=timing([pair.load for pair in pairs], [pair.load for pair in control]),
+        iterations=measured.iterations,
     )
 
 

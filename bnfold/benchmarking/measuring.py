@@ -1,8 +1,9 @@
 """Times two models against each other; runs in a child process.
 
 Each pair is two fresh sessions. Which of them is made first alternates from pair to pair; inside, four blocks of
-inferences go first, second, second, first, so that a machine that slows down meanwhile slows both. Models that load
-in a few milliseconds are loaded several times, in turns, and the last two sessions are the pair.
+inferences go first, second, second, first, so that a machine that slows down meanwhile slows both. To every third pair
+one of the reference against itself is added, as the control. Models that load in a few milliseconds are loaded
+several times, in turns, and the last two sessions are the pair.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bnfold.benchmarking.statistics import percentile
 from bnfold.errors import ExecutionError
 from bnfold.runtime.sessions import message_of, open_session
 
@@ -21,35 +23,64 @@ if TYPE_CHECKING:
 
     from bnfold.runtime.sessions import Feeds, Level
 
-__all__ = ["Pair", "measure"]
+__all__ = ["Measured", "Pair", "measure"]
 
 _BLOCK_SECONDS = 0.03
 _MOST_ITERATIONS = 1000
 _MOST_LOADS = 10
 _WARM_UPS = 3
+_CONTROLLED = 3  # pairs for each of the control, which so takes a quarter of the time
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The times of one pair of sessions, in seconds: reference first, candidate second."""
+    """The times of one pair of sessions, in seconds: reference first, candidate second.
+
+    Attributes:
+        load: Making a session, the median.
+        latency: One inference, the median.
+        tail: One inference, the 95th percentile.
+    """
 
     load: tuple[float, float]
     latency: tuple[float, float]
+    tail: tuple[float, float]
 
 
-def measure(paths: tuple[str, str], level: Level, feed: Feeds, pairs: int) -> tuple[list[Pair], int]:
-    """Time a reference and a candidate, in ``pairs`` pairs of fresh sessions.
+@dataclass(frozen=True)
+class Measured:
+    """What one child process measured.
 
-    Returns:
-        The pairs, and how many inferences each of their blocks had.
+    Attributes:
+        pairs: The reference against the candidate.
+        control: The reference against itself.
+        iterations: How many inferences each block of a pair had.
+    """
+
+    pairs: list[Pair]
+    control: list[Pair]
+    iterations: int
+
+
+def measure(paths: tuple[str, str], level: Level, feed: Feeds, pairs: int) -> Measured:
+    """Time a reference and a candidate, in ``pairs`` pairs of fresh sessions, and the control.
 
     Raises:
         ExecutionError: onnxruntime refuses a model, or the inputs.
     """
     gc.disable()
     loads, iterations = _counts(paths, level, feed)
-    orders = [((0, 1), (1, 0))[index % 2] for index in range(pairs)]
-    return [_pair(paths, level, feed, loads, iterations, order) for order in orders], iterations
+    found: list[Pair] = []
+    control: list[Pair] = []
+    while len(found) < pairs:
+        found.append(_pair(paths, level, feed, loads, iterations, _order(len(found))))
+        if _CONTROLLED * len(control) < len(found):
+            control.append(_pair((paths[0], paths[0]), level, feed, loads, iterations, _order(len(control))))
+    return Measured(found, control, iterations)
+
+
+def _order(index: int) -> tuple[int, int]:
+    return ((0, 1), (1, 0))[index % 2]
 
 
 def _counts(paths: tuple[str, str], level: Level, feed: Feeds) -> tuple[int, int]:
@@ -87,6 +118,7 @@ def _pair(
     return Pair(
         (statistics.median(load[0]), statistics.median(load[1])),
         (statistics.median(latency[0]), statistics.median(latency[1])),
+        (percentile(latency[0]), percentile(latency[1])),
     )
 
 

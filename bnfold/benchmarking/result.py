@@ -9,15 +9,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bnfold.runtime.sessions import Level
 
-__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing"]
+__all__ = ["MATTERS", "Benchmark", "Change", "LevelTiming", "ModelFacts", "Times", "Timing"]
+
+
+MATTERS = 1.05  # a smaller change of speed, in either direction, may be called none
 
 
 class Change(StrEnum):
-    """What an interval of the speed-up says: it lies above 1, below 1, or contains 1."""
+    """What the interval of a speed-up says, beside what this machine can tell apart (see ``statistics.py``)."""
 
     FASTER = "faster"
     SLOWER = "slower"
     NO_CHANGE = "no change"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long one model took, over several pairs of fresh sessions.
+
+    Attributes:
+        median: Of the pairs' medians, in seconds.
+        low: Lower end of the 95 % interval of the median, in seconds; of fewer than six pairs, the least.
+        high: Its upper end; of fewer than six pairs, the largest.
+        tail: 95th percentile, in seconds: the median over the pairs, or over them where each has one time.
+    """
+
+    median: float
+    low: float
+    high: float
+    tail: float
 
 
 @dataclass(frozen=True)
@@ -25,22 +46,26 @@ class Timing:
     """One quantity of both models, from several pairs of fresh sessions.
 
     Attributes:
-        reference: Median over the pairs, in seconds.
-        candidate: The same.
+        reference: What the reference took.
+        candidate: What the candidate took.
         speedup: Reference over candidate, the geometric mean over the pairs: above 1 the candidate is faster.
         low: Lower end of the 95 % interval of the speed-up.
         high: Its upper end.
+        detectable: The least speed-up that so many pairs can find on this machine today, by the control; at least 1.
         change: What the interval says.
         speedups: The ratio of each pair.
+        control: The ratio of each pair of the reference against itself.
     """
 
-    reference: float
-    candidate: float
+    reference: Times
+    candidate: Times
     speedup: float
     low: float
     high: float
+    detectable: float
     change: Change
     speedups: tuple[float, ...]
+    control: tuple[float, ...]
 
 
 @dataclass(frozen=True)

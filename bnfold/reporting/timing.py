@@ -8,13 +8,13 @@ from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
-    from bnfold.benchmarking import Benchmark, ModelFacts, Timing
+    from bnfold.benchmarking import Benchmark, ModelFacts, Times, Timing
     from bnfold.reporting.document import Style
 
 __all__ = ["document", "suite"]
 
 _DEFAULT_LEVEL = "all"
-_STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain"}
+_STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain", "inconclusive": "warning"}
 
 
 def document(result: Benchmark) -> Document:
@@ -38,25 +38,30 @@ def suite(result: Benchmark) -> Suite:
 
 
 def _times(result: Benchmark) -> Table:
-    columns = ("level", "", "reference", "candidate", "speed-up", "95 %", "verdict")
+    columns = ("level", "", "reference", "candidate", "speed-up", "95 %", "detectable", "verdict")
     rows = [
         row
         for timing in result.levels
         for row in (_time(timing.level, "latency", timing.latency), _time(timing.level, "load", timing.load))
     ]
-    return Table(columns, tuple(rows), numeric=frozenset(columns[2:6]))
+    return Table(columns, tuple(rows), numeric=frozenset(columns[2:7]))
 
 
 def _time(level: str, what: str, timing: Timing) -> tuple[str, ...]:
     return (
         str(level),
         what,
-        f"{timing.reference * 1000:.3f} ms",
-        f"{timing.candidate * 1000:.3f} ms",
+        _milliseconds(timing.reference),
+        _milliseconds(timing.candidate),
         f"{timing.speedup:.2f}×",
         f"{timing.low:.2f} to {timing.high:.2f}",
+        f"{timing.detectable:.2f}×",
         timing.change.value,
     )
+
+
+def _milliseconds(times: Times) -> str:
+    return f"{times.median * 1000:.3f} ms ({times.low * 1000:.3f} to {times.high * 1000:.3f})"
 
 
 def _facts(result: Benchmark) -> Table:
@@ -86,4 +91,6 @@ def _answers(result: Benchmark) -> list[Text]:
 
 
 def _words(timing: Timing) -> str:
-    return f"{timing.change.value}, {timing.low:.2f} to {timing.high:.2f} times as fast"
+    said = f"{timing.change.value}, {timing.low:.2f} to {timing.high:.2f} times as fast"
+    more = "; more pairs or a quieter machine may tell" if timing.change == "inconclusive" else ""
+    return said + more

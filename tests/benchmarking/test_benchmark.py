@@ -27,10 +27,12 @@ def test_both_levels_are_timed_and_the_models_described(network, tmp_path):
     for level in result.levels:
         assert level.iterations >= 1
         for timing in (level.latency, level.load):
-            assert timing.reference > 0
-            assert timing.candidate > 0
+            for times in (timing.reference, timing.candidate):
+                assert 0 < times.low <= times.median <= times.high
+                assert times.median <= times.tail
             assert timing.low <= timing.speedup <= timing.high
-            assert len(timing.speedups) == 3
+            assert timing.detectable >= 1
+            assert (len(timing.speedups), len(timing.control)) == (3, 1)
             assert timing.change in Change
     assert result.reference.name == str(tmp_path / "a.onnx")
     assert result.reference.size == (tmp_path / "a.onnx").stat().st_size
@@ -52,16 +54,21 @@ def test_external_data_counts_as_part_of_the_file(network, tmp_path):
     assert result.reference.size == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 
-def test_the_order_alternates_from_pair_to_pair(network, tmp_path, monkeypatch):
+def test_the_order_alternates_and_every_third_pair_has_a_control(monkeypatch):
     events = []
     monkeypatch.setattr(measuring, "_load", lambda path, level: (events.append(f"load {path}") or path, 0.02))
     monkeypatch.setattr(measuring, "_block", lambda path, feed, count: events.append(path) or [0.02] * count)
     monkeypatch.setattr(measuring, "_counts", lambda paths, level, feed: (1, 2))
-    pairs, iterations = measuring.measure(("a", "b"), Level.ALL, {}, 2)
-    first = ["load a", "load b", "a", "b", "a", "b", "b", "a"]  # load, warm up, A B B A
-    assert events == first + [event.translate(str.maketrans("ab", "ba")).replace("lobd", "load") for event in first]
-    assert iterations == 2
-    assert pairs == [measuring.Pair((0.02, 0.02), (0.02, 0.02))] * 2
+    measured = measuring.measure(("A", "B"), Level.ALL, {}, 4)
+
+    def pair(first, second):  # load, warm up, A B B A
+        return [f"load {first}", f"load {second}", first, second, first, second, second, first]
+
+    same = pair("A", "A")
+    assert events == [*pair("A", "B"), *same, *pair("B", "A"), *pair("A", "B"), *pair("B", "A"), *same]
+    assert measured.iterations == 2
+    assert measured.pairs == [measuring.Pair((0.02, 0.02), (0.02, 0.02), (0.02, 0.02))] * 4
+    assert measured.control == measured.pairs[:2]
 
 
 def test_blocks_are_some_tens_of_milliseconds_of_at_least_one_inference(network, tmp_path, monkeypatch):
