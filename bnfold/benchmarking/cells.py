@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bnfold.benchmarking.grid import Place
-    from bnfold.benchmarking.measuring import Measured
+    from bnfold.benchmarking.measuring import Measured, Pair
     from bnfold.benchmarking.processes import ProcessPair
+    from bnfold.benchmarking.result import Timing
     from bnfold.runtime.sessions import Feeds
 
-__all__ = ["Timer", "shapes_of"]
+__all__ = ["Timer", "latency_of", "shapes_of"]
 
 _TOGETHER = 2 / 3  # of a budget, for the latencies; the rest is for fresh processes
 
@@ -73,11 +74,7 @@ class Timer:
             batch=place.batch,
             level=place.level,
             inputs=shapes_of(feed),
-            latency=timing(
-                [pair.median for pair in within],
-                [pair.median for pair in against_itself],
-                [pair.tail for pair in within],
-            ),
+            latency=latency_of(within, against_itself),
             load=timing([pair.load for pair in pairs], [pair.load for pair in control]),
             first=timing([pair.first for pair in pairs], [pair.first for pair in control]),
             reference_memory=_memory(pairs, 0),
@@ -93,6 +90,11 @@ class Timer:
             "bnfold.benchmarking.measuring:measure", arguments, subject=self.subject, timeout=self.timeout + seconds
         )
         return measured
+
+
+def latency_of(pairs: Sequence[Pair], control: Sequence[Pair]) -> Timing:
+    """The speed-up of an inference."""
+    return timing([pair.median for pair in pairs], [pair.median for pair in control], [pair.tail for pair in pairs])
 
 
 def _memory(pairs: Sequence[ProcessPair], index: int) -> int | None:
