@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from bnfold.benchmarking import Benchmark, Timing
+    from bnfold.benchmarking import Benchmark, Gate
     from bnfold.folding import FoldResult
     from bnfold.verifying import Comparison, VerifyOptions
 
@@ -63,7 +63,7 @@ def check(
     repairs: bool = False,
     strict: bool = False,
     bench: bool = True,
-    min_speedup: float | None = None,
+    min_speedup: str | float | Sequence[str | float] = (),
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] | None = None,
     **verification: Unpack[VerifyOptions],
@@ -71,7 +71,7 @@ def check(
     """Fold a model, verify the result against it, and time the two.
 
     The answer is no if the two are not equivalent; with ``strict``, if a BatchNormalization was kept; and with
-    ``min_speedup``, if the whole 95 % interval of the speed-up lies below it.
+    ``min_speedup``, unless the whole 95 % interval of the speed-up lies above it.
 
     Args:
         model: A path, or a model, which is left untouched.
@@ -81,7 +81,7 @@ def check(
         repairs: As for ``fold``.
         strict: Whether a BatchNormalization that was kept is a no.
         bench: Whether to time the two at all.
-        min_speedup: What the latency at onnxruntime's own optimisation level must be divided by, at least.
+        min_speedup: Least speed-ups, as for ``benchmark``: ``1.05@disabled``, or ``1.05`` at onnxruntime's default.
         timeout: Seconds that each child process may take.
         progress: Told what is about to be done.
         **verification: How the two are compared: ``providers``, ``levels``, ``inputs``, … as for ``verify``.
@@ -92,7 +92,7 @@ def check(
         ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long.
         MissingDependencyError: onnxruntime is not installed.
     """
-    if min_speedup is not None and not bench:
+    if benchmarking.parse_demands(min_speedup) and not bench:
         raise BnfoldError("a least speed-up is asked for, and nothing is to be timed: leave out one of the two")
     sessions.require()
     tell = progress or (lambda _: None)
@@ -111,7 +111,7 @@ def check(
         if not comparison:
             raise VerificationError(f"{name}: not equivalent", comparison)
         if bench:
-            timed = benchmarking.benchmark(model, candidate, timeout=timeout, progress=tell)
+            timed = benchmarking.benchmark(model, candidate, min_speedup=min_speedup, timeout=timeout, progress=tell)
             benchmark = replace(timed, candidate=replace(timed.candidate, name=name))
 
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
@@ -121,7 +121,7 @@ def check(
         except VerificationError as error:
             comparison = error.comparison
     assert comparison is not None  # noqa: S101 - it was judged, or save has raised
-    checks = (_folded(result, strict=strict), _verified(comparison), *_timed(benchmark, min_speedup))
+    checks = (_folded(result, strict=strict), _verified(comparison), *_timed(benchmark))
     return CheckResult(
         model=comparison.reference,
         output=name if output is not None and comparison else None,
@@ -149,20 +149,16 @@ def _verified(comparison: Comparison) -> Check:
     return Check("verify", Verdict.PASS, "equivalent")
 
 
-def _timed(benchmark: Benchmark | None, least: float | None) -> list[Check]:
+def _timed(benchmark: Benchmark | None) -> list[Check]:
     if benchmark is None:
         return []
-    (latency,) = (level.latency for level in benchmark.levels if level.level is Level.ALL)
+    if benchmark.gates:
+        return [_demanded(gate) for gate in benchmark.gates]
+    (latency,) = (cell.latency for cell in benchmark.cells if cell.level is Level.ALL)
     words = f"{latency.change}, {latency.low:.2f} to {latency.high:.2f} times as fast at onnxruntime's default level"
-    if least is None:
-        return [Check("bench", Verdict.NOTE, words)]
-    verdict, remark = _against(latency, least)
-    return [Check("bench", verdict, f"{words}; {remark} {least:g}", latency.speedup)]
+    return [Check("bench", Verdict.NOTE, words)]
 
 
-def _against(latency: Timing, least: float) -> tuple[Verdict, str]:
-    if latency.high < least:
-        return Verdict.FAIL, "less than"
-    if latency.low < least:
-        return Verdict.WARN, "cannot be told from"
-    return Verdict.PASS, "at least"
+def _demanded(gate: Gate) -> Check:
+    words = f"{gate.low:.3f} times as fast is sure at level {gate.level}; {gate.ratio:g} is demanded"
+    return Check("bench", Verdict.PASS if gate.passed else Verdict.FAIL, words, gate.low)

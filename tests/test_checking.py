@@ -11,7 +11,8 @@ import pytest
 
 import bnfold
 from bnfold import benchmarking, checking, folding
-from bnfold.benchmarking.statistics import timing
+from bnfold.benchmarking.gating import judge
+from tests.benchmarking.cells import cell, ratios
 from tests.helpers.models import affines, constant, parse, set_constant
 
 DIGITS = Path(__file__).parents[1] / "models" / "digits_cnn" / "model.onnx"
@@ -95,18 +96,24 @@ def test_a_speed_up_that_is_surely_missed_is_a_no(least, verdict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("least", "verdict"), [(None, "note"), (1.7, "pass"), (1.8, "warn"), (2.0, "warn"), (2.2, "warn"), (2.3, "fail")]
+    ("demands", "verdicts"),
+    [
+        ((), ["note"]),
+        (1.7, ["pass"]),
+        (1.8, ["fail"]),
+        (2.3, ["fail"]),
+        (["1.7", "0.2@disabled"], ["pass", "fail"]),
+        ("0.1@disabled", ["pass"]),
+    ],
 )
-def test_a_speed_up_within_the_interval_is_a_warning(least, verdict) -> None:
-    latency = timing([2.0e-3, 2.1e-3, 1.9e-3], [1e-3, 1e-3, 1e-3])  # 1.76 to 2.26
-    slow = timing([1e-3, 1.1e-3, 0.9e-3], [9e-3, 9e-3, 9e-3])
-    levels = tuple(
-        benchmarking.LevelTiming(level, speed, slow, 1)
-        for level, speed in ((checking.Level.DISABLED, slow), (checking.Level.ALL, latency))
-    )
+def test_a_speed_up_that_the_whole_interval_does_not_reach_is_a_no(demands, verdicts) -> None:
+    latency, slow = ratios(2.0, 2.1, 1.9), ratios(1 / 9, 1.1 / 9, 0.9 / 9)  # from 1.76 on, and from 0.0988 on
+    cells = (cell("disabled", latency=ratios(0.11, 0.11)), cell("all", latency=latency, load=slow))
     facts = benchmarking.ModelFacts("a", 1, 1, 1)
-    (found,) = checking._timed(bnfold.Benchmark(facts, facts, levels, (), 3, 1, ""), least)
-    assert found.verdict == verdict
+    gates = judge(benchmarking.parse_demands(demands), cells)
+    found = checking._timed(bnfold.Benchmark(facts, facts, cells, gates, False, 3, ""))
+    assert [check.verdict for check in found] == verdicts
+    assert [check.name for check in found] == ["bench"] * len(verdicts)
 
 
 def test_a_speed_up_cannot_be_asked_for_and_not_measured() -> None:

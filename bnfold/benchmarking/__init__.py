@@ -1,13 +1,19 @@
 """benchmark(reference, candidate) → Benchmark: is the candidate faster here, by how much, and how sure is that?
 
-measuring.py      the times, in a child process
-statistics.py     the speed-up and its interval
+grid.py           where: every combination of provider, threads, batch and level
+cells.py          all of one place
+measuring.py      the latencies, of pairs of sessions in one child process
+processes.py      session creation, first inference and memory, of pairs of fresh processes
+turns.py          in what order pairs are taken, and the control among them
+statistics.py     the speed-up, its interval, and the verdict
+gating.py         speed-ups that are demanded
 result.py         the result
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +21,10 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from bnfold import modelfile
-from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
-from bnfold.benchmarking.statistics import timing
+from bnfold.benchmarking.cells import Timer, shapes_of
+from bnfold.benchmarking.gating import judge, parse_demands
+from bnfold.benchmarking.grid import grid, parse_levels
+from bnfold.benchmarking.result import Benchmark, Cell, Change, Gate, ModelFacts, Times, Timing
 from bnfold.errors import BnfoldError, ExecutionError, ModelError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import Sizes, fed_inputs, make_inputs, only_tensors
@@ -26,76 +34,98 @@ from bnfold.runtime.sources import opened
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from bnfold.benchmarking.measuring import Pair
+    from bnfold.benchmarking.gating import Demand
+    from bnfold.runtime.sessions import Feeds
     from bnfold.runtime.sources import Opened
 
-__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing", "benchmark"]
+__all__ = ["Benchmark", "Cell", "Change", "Gate", "ModelFacts", "Times", "Timing", "benchmark", "parse_demands"]
 
 _LENGTHS = (224, 64, 32)  # what symbolic dimensions other than the batch become: photographs first
 _FEWEST_PAIRS = 2  # fewer have no interval
+_LEVELS = (Level.DISABLED, Level.ALL)
 
 
 def benchmark(
     reference: str | os.PathLike[str] | ir.Model,
     candidate: str | os.PathLike[str] | ir.Model,
     *,
-    levels: Sequence[Level | str] = (Level.DISABLED, Level.ALL),
+    levels: Sequence[Level | str] | None = None,
+    batches: Sequence[int] = (1,),
+    threads: Sequence[int] = (1,),
+    providers: Sequence[str] = ("cpu",),
     pairs: int = 7,
-    batch: int = 1,
+    warmup: int = 3,
+    time_budget: float | None = None,
+    processes: bool = False,
+    min_speedup: str | float | Sequence[str | float] = (),
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] | None = None,
 ) -> Benchmark:
-    """Time two models against each other in onnxruntime, on one thread of the CPU.
+    """Time two models against each other in onnxruntime, at every place of a grid.
 
-    At each level, ``pairs`` pairs of fresh sessions are timed in turns; the ratio of their medians is one sample. The
-    intervals are Student's, at 95 %, over those samples.
+    At each place, pairs of fresh sessions are timed in turns; the ratio of their medians is one sample. The intervals
+    of ratios are Student's, at 95 %, over those samples. A control, a third as many pairs of the reference against
+    itself, says what this machine can tell apart today; ``statistics.py`` has the words for the result. Making a
+    session, the first inference and memory are measured in as many pairs of fresh processes.
 
     Args:
         reference: A path or an ``onnx_ir.Model``.
         candidate: The same, with the same inputs.
-        levels: How much onnxruntime may optimise; ``all`` is what it does by default.
-        pairs: How many samples; 2 at least, and 7 or more for an interval worth having.
-        batch: What symbolic first dimensions become.
-        timeout: Seconds that each level may take.
+        levels: How much onnxruntime may optimise. Without any: not at all; ``all``, its own default; and what
+            ``min_speedup`` names.
+        batches: What symbolic first dimensions become; those that change no input are left out.
+        threads: How many threads one inference on the CPU uses.
+        providers: Execution providers, as ``cuda`` or ``cuda:device_id=1``. To ask for one is a demand, as for
+            ``verify``, and numbers are kept as wide as there unless an option says otherwise.
+        pairs: How many samples at each place, at least; 2 or more, and 7 or more for an interval worth having.
+        warmup: How many inferences of each session are not timed.
+        time_budget: Seconds for everything, in equal parts; in what ``pairs`` leave of them there are more pairs.
+        processes: Whether the latencies, too, are taken in fresh processes: four for a pair, in the order A B B A.
+        min_speedup: ``1.05@disabled`` demands of the lower bound of the latency's interval at that level, everywhere
+            in the grid, to be no less; without a level, at ``all``.
+        timeout: Seconds that each child process may take, beside its part of the budget.
         progress: Told what is about to be timed.
 
     Raises:
+        BnfoldError: An option makes no sense.
         ModelError: A model cannot be read, its inputs are no tensors of numbers, or the two differ in their inputs.
         ExecutionError: A model could not be run: crashed, refused by onnxruntime, took too long.
+        ProviderError: An execution provider is missing, or did not run one of the models.
         MissingDependencyError: onnxruntime is not installed.
     """
-    if pairs < _FEWEST_PAIRS or batch < 1:
-        raise BnfoldError(f"{pairs} pairs of batch {batch}: at least {_FEWEST_PAIRS} pairs and a batch of 1 are needed")
+    demands = parse_demands(min_speedup)
+    asked = _levels(levels, demands)
+    places = grid(providers, threads, batches, asked)
+    if pairs < _FEWEST_PAIRS:
+        raise BnfoldError(f"{pairs} pairs: at least {_FEWEST_PAIRS} are needed for an interval")
+    if warmup < 0 or (time_budget is not None and not time_budget > 0):
+        raise BnfoldError(f"{warmup} inferences of warm-up, {time_budget} s: neither can be negative, nor the budget 0")
     sessions.require()
+    tell = progress or (lambda _: None)
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
         only_tensors(left.model, left.name)
         _see_same_inputs(left, right)
-        feed = _feed(left, batch, timeout)
-        results = []
-        for level in map(Level, levels):
-            if progress is not None:
-                progress(f"{pairs} pairs of sessions, optimisations {level}")
-            measured, iterations = run_isolated(
-                "bnfold.benchmarking.measuring:measure",
-                {"paths": (left.path, right.path), "level": level, "feed": feed, "pairs": pairs},
-                subject=f"{left.name} against {right.name}",
-                timeout=timeout,
-            )
-            results.append(_level_timing(level, measured, iterations))
+        feeds = _feeds(left, dict.fromkeys(batches), timeout)
+        places = [place for place in places if place.batch in feeds]
+        subject = f"{left.name} against {right.name}"
+        timer = Timer((left.path, right.path), subject, pairs, warmup, processes, timeout)
+        cells = []
+        for index, place in enumerate(places):
+            tell(f"{pairs} pairs{' or more' * (time_budget is not None)}, {place}")
+            seconds = ((time_budget or 0) - (time.monotonic() - start)) / (len(places) - index)
+            cells.append(timer.cell(place, feeds[place.batch], max(0.0, seconds)))
         return Benchmark(
             reference=_facts(left),
             candidate=_facts(right),
-            levels=tuple(results),
-            inputs=tuple(f"{name} {'×'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items()),
-            pairs=pairs,
-            threads=1,
+            cells=tuple(cells),
+            gates=judge(demands, cells),
+            processes=processes,
+            warmup=warmup,
             runtime=f"onnxruntime {metadata.version('onnxruntime')}",
         )
 
@@ -109,7 +139,33 @@ def _see_same_inputs(left: Opened, right: Opened) -> None:
         raise ModelError(f"{right.name}: its inputs are {inputs[1]}, and those of {left.name} are {inputs[0]}")
 
 
-def _feed(left: Opened, batch: int, timeout: float) -> dict[str, NDArray[np.generic]]:
+def _levels(levels: Sequence[Level | str] | None, demands: Sequence[Demand]) -> list[Level]:
+    """Those that were asked for, which are to hold what is demanded.
+
+    Raises:
+        BnfoldError: There is no such level, or a demand is made of one that is not measured.
+    """
+    if levels is None:
+        wanted = {*_LEVELS, *(demand.level for demand in demands)}
+        return [level for level in Level if level in wanted]
+    asked = parse_levels(levels)
+    for demand in demands:
+        if demand.level not in asked:
+            raise BnfoldError(f"--min-speedup {demand}: level {demand.level} is not among those to be timed")
+    return asked
+
+
+def _feeds(left: Opened, batches: Iterable[int], timeout: float) -> dict[int, Feeds]:
+    """Inputs by batch; a batch whose shapes are those of another is left out."""
+    found: dict[int, Feeds] = {}
+    for batch in batches:
+        feed = _feed(left, batch, timeout)
+        if shapes_of(feed) not in map(shapes_of, found.values()):
+            found[batch] = feed
+    return found
+
+
+def _feed(left: Opened, batch: int, timeout: float) -> Feeds:
     """Inputs of the largest size that the reference takes: some networks are made for small images.
 
     Raises:
@@ -121,16 +177,7 @@ def _feed(left: Opened, batch: int, timeout: float) -> dict[str, NDArray[np.gene
         (result,) = run_isolated("bnfold.runtime.sessions:run", arguments, subject=left.name, timeout=timeout)
         if not isinstance(result, Refusal):
             return feed
-    raise ExecutionError(f"{left.name}: refuses its inputs: {result.reason}")
-
-
-def _level_timing(level: Level, measured: Sequence[Pair], iterations: int) -> LevelTiming:
-    return LevelTiming(
-        level=level,
-        latency=timing([pair.latency[0] for pair in measured], [pair.latency[1] for pair in measured]),
-        load=timing([pair.load[0] for pair in measured], [pair.load[1] for pair in measured]),
-        iterations=iterations,
-    )
+    raise ExecutionError(f"{left.name}: refuses its inputs of batch {batch}: {result.reason}")
 
 
 def _facts(model: Opened) -> ModelFacts:

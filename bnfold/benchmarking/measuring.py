@@ -1,8 +1,7 @@
-"""Times two models against each other; runs in a child process.
+"""Times two models against each other in one process; runs in a child.
 
-Each pair is two fresh sessions. Which of them is made first alternates from pair to pair; inside, four blocks of
-inferences go first, second, second, first, so that a machine that slows down meanwhile slows both. Models that load
-in a few milliseconds are loaded several times, in turns, and the last two sessions are the pair.
+Each pair is two fresh sessions. Inside, four blocks of inferences go first, second, second, first, so that a machine
+that slows down meanwhile slows both.
 """
 
 from __future__ import annotations
@@ -11,89 +10,105 @@ import gc
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from bnfold.benchmarking.statistics import percentile
+from bnfold.benchmarking.turns import in_turns
 from bnfold.errors import ExecutionError
-from bnfold.runtime.sessions import message_of, open_session
+from bnfold.runtime.sessions import message_of, open_session, reopen_session
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-    from bnfold.runtime.sessions import Feeds, Level
+    from bnfold.benchmarking.grid import Place
+    from bnfold.runtime.sessions import Feeds
 
-__all__ = ["Pair", "measure"]
+__all__ = ["Measured", "Pair", "measure"]
 
 _BLOCK_SECONDS = 0.03
 _MOST_ITERATIONS = 1000
-_MOST_LOADS = 10
-_WARM_UPS = 3
+_TRIALS = 3  # inferences from which the length of a block is guessed
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The times of one pair of sessions, in seconds: reference first, candidate second."""
+    """The times of one inference in a pair of sessions, in seconds: reference first, candidate second.
 
-    load: tuple[float, float]
-    latency: tuple[float, float]
+    Attributes:
+        median: The median.
+        tail: The 95th percentile.
+    """
+
+    median: tuple[float, float]
+    tail: tuple[float, float]
 
 
-def measure(paths: tuple[str, str], level: Level, feed: Feeds, pairs: int) -> tuple[list[Pair], int]:
-    """Time a reference and a candidate, in ``pairs`` pairs of fresh sessions.
+@dataclass(frozen=True)
+class Measured:
+    """What one child process measured.
 
-    Returns:
-        The pairs, and how many inferences each of their blocks had.
+    Attributes:
+        pairs: The reference against the candidate.
+        control: The reference against itself.
+        iterations: How many inferences each block of a pair had.
+    """
+
+    pairs: list[Pair]
+    control: list[Pair]
+    iterations: int
+
+
+def measure(
+    paths: tuple[str, str], place: Place, feed: Feeds, *, pairs: int, seconds: float = 0, warmup: int = 3
+) -> Measured:
+    """See that a reference and a candidate run at a place, and time them in pairs of fresh sessions.
+
+    Args:
+        paths: The two models.
+        place: Where they run; a provider must really run them.
+        feed: Their inputs.
+        pairs: How many pairs there are at least.
+        seconds: As long as these are not over, there are more.
+        warmup: Inferences of each session that come first and are not timed.
 
     Raises:
         ExecutionError: onnxruntime refuses a model, or the inputs.
+        ProviderError: The provider did not run one of the models.
     """
     gc.disable()
-    loads, iterations = _counts(paths, level, feed)
-    orders = [((0, 1), (1, 0))[index % 2] for index in range(pairs)]
-    return [_pair(paths, level, feed, loads, iterations, order) for order in orders], iterations
+    start = time.perf_counter()
+    iterations = _iterations(paths, place, feed)
+    left = seconds - (time.perf_counter() - start)
+    take = partial(_pair, place=place, feed=feed, warmup=warmup, iterations=iterations)
+    return Measured(*in_turns(paths, take, pairs, left), iterations)
 
 
-def _counts(paths: tuple[str, str], level: Level, feed: Feeds) -> tuple[int, int]:
-    """How many loads, and how many inferences, fill a block; what only the first session pays is paid here."""
-    loading = running = 0.0
+def _iterations(paths: tuple[str, str], place: Place, feed: Feeds) -> int:
+    """How many inferences fill a block; what only the first session of a process pays is paid here."""
+    longest = 0.0
     for path in paths:
-        open_session(path, level)
-        session, seconds = _load(path, level)
+        session = open_session(path, place.level, place.provider, place.threads)
         try:
             session.run(None, dict(feed))
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise ExecutionError(f"{path}: refuses its inputs: {message_of(error)}") from error
-        loading, running = max(loading, seconds), max(running, *_block(session, feed, _WARM_UPS))
-    return _count(loading, _MOST_LOADS), _count(running, _MOST_ITERATIONS)
-
-
-def _count(seconds: float, most: int) -> int:
-    return max(1, min(most, round(_BLOCK_SECONDS / seconds)))
+        longest = max(longest, *_block(session, feed, _TRIALS))
+    return max(1, min(_MOST_ITERATIONS, round(_BLOCK_SECONDS / longest)))
 
 
 def _pair(
-    paths: tuple[str, str], level: Level, feed: Feeds, loads: int, iterations: int, order: tuple[int, int]
+    paths: tuple[str, str], order: tuple[int, int], *, place: Place, feed: Feeds, warmup: int, iterations: int
 ) -> Pair:
-    load: tuple[list[float], list[float]] = ([], [])
-    latency: tuple[list[float], list[float]] = ([], [])
-    made: dict[int, ort.InferenceSession] = {}
-    for _ in range(loads):
-        for index in order:
-            made[index], seconds = _load(paths[index], level)
-            load[index].append(seconds)
+    made = {index: reopen_session(paths[index], place.level, place.provider, place.threads) for index in order}
+    times: tuple[list[float], list[float]] = ([], [])
     for index in order:
-        _block(made[index], feed, _WARM_UPS)
+        _block(made[index], feed, warmup)
     for index in (*order, *reversed(order)):
-        latency[index].extend(_block(made[index], feed, iterations))
+        times[index].extend(_block(made[index], feed, iterations))
     return Pair(
-        (statistics.median(load[0]), statistics.median(load[1])),
-        (statistics.median(latency[0]), statistics.median(latency[1])),
+        (statistics.median(times[0]), statistics.median(times[1])), (percentile(times[0]), percentile(times[1]))
     )
-
-
-def _load(path: str, level: Level) -> tuple[ort.InferenceSession, float]:
-    start = time.perf_counter()
-    session = open_session(path, level)
-    return session, time.perf_counter() - start
 
 
 def _block(session: ort.InferenceSession, feed: Feeds, iterations: int) -> list[float]:

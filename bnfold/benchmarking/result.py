@@ -9,15 +9,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bnfold.runtime.sessions import Level
 
-__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing"]
+__all__ = ["MATTERS", "Benchmark", "Cell", "Change", "Gate", "ModelFacts", "Times", "Timing", "words"]
+
+
+MATTERS = 1.05  # a smaller change of speed, in either direction, may be called none
 
 
 class Change(StrEnum):
-    """What an interval of the speed-up says: it lies above 1, below 1, or contains 1."""
+    """What the interval of a speed-up says, beside what this machine can tell apart (see ``statistics.py``)."""
 
     FASTER = "faster"
     SLOWER = "slower"
     NO_CHANGE = "no change"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long one model took, over several pairs of fresh sessions.
+
+    Attributes:
+        median: Of the pairs' medians, in seconds.
+        low: Lower end of the 95 % interval of the median, in seconds; of fewer than six pairs, the least.
+        high: Its upper end; of fewer than six pairs, the largest.
+        tail: 95th percentile, in seconds: the median over the pairs, or over them where each has one time.
+    """
+
+    median: float
+    low: float
+    high: float
+    tail: float
 
 
 @dataclass(frozen=True)
@@ -25,39 +46,88 @@ class Timing:
     """One quantity of both models, from several pairs of fresh sessions.
 
     Attributes:
-        reference: Median over the pairs, in seconds.
-        candidate: The same.
+        reference: What the reference took.
+        candidate: What the candidate took.
         speedup: Reference over candidate, the geometric mean over the pairs: above 1 the candidate is faster.
         low: Lower end of the 95 % interval of the speed-up.
         high: Its upper end.
+        detectable: The least speed-up that so many pairs can find on this machine today, by the control; at least 1.
         change: What the interval says.
         speedups: The ratio of each pair.
+        control: The ratio of each pair of the reference against itself.
     """
 
-    reference: float
-    candidate: float
+    reference: Times
+    candidate: Times
     speedup: float
     low: float
     high: float
+    detectable: float
     change: Change
     speedups: tuple[float, ...]
+    control: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class LevelTiming:
-    """Both models at one level of onnxruntime's own optimisations.
+class Cell:
+    """Both models at one place of the grid.
 
     Attributes:
+        provider: The execution provider, as it was asked for.
+        threads: How many threads one inference on the CPU used.
+        batch: What symbolic first dimensions became.
         level: ``disabled``, ``basic``, ``extended`` or ``all`` (the default of onnxruntime).
+        inputs: Name and shape of each input that was fed.
         latency: One inference.
-        load: Making a session from the file.
+        load: Making the first session of a fresh process.
+        first: The first inference of that session.
+        reference_memory: By how many bytes these two raise the peak of that process's resident memory, the median;
+            null where the system does not tell.
+        candidate_memory: The same of the candidate.
         iterations: Inferences in each of the four blocks of a pair.
     """
 
+    provider: str
+    threads: int
+    batch: int
     level: Level
+    inputs: tuple[str, ...]
     latency: Timing
     load: Timing
+    first: Timing
+    reference_memory: int | None
+    candidate_memory: int | None
     iterations: int
+
+    def __str__(self) -> str:
+        return words(self.provider, self.threads, self.batch, self.level)
+
+
+def words(provider: str, threads: int, batch: int, level: Level) -> str:
+    """A place of the grid, in words."""
+    return f"{provider}, {threads} thread{'s' * (threads != 1)}, batch {batch}, level {level}"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A speed-up of the latency that was demanded.
+
+    Attributes:
+        ratio: What the lower bound of its interval must be, at least, at every place of that level.
+        level: At which level.
+        low: The lowest that it is.
+        where: The place where it is that.
+        passed: Whether that is enough.
+    """
+
+    ratio: float
+    level: Level
+    low: float
+    where: str
+    passed: bool
+
+    def __str__(self) -> str:
+        return f"{self.ratio:g}@{self.level}"
 
 
 @dataclass(frozen=True)
@@ -79,22 +149,25 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How fast a candidate is against its reference.
+    """How fast a candidate is against its reference; true in a condition if every speed-up demanded was found.
 
     Attributes:
         reference: The model that the candidate is measured against.
         candidate: The model in question.
-        levels: The timings, in the order asked for.
-        inputs: Name and shape of each input that was fed.
-        pairs: How many pairs of fresh sessions were timed at each level.
-        threads: How many threads each inference used.
+        cells: The timings: for each provider, number of threads and batch, the levels.
+        gates: The speed-ups that were demanded, and whether they were found.
+        processes: Whether the latencies come from pairs of processes; else from pairs of sessions in one process.
+        warmup: How many inferences of each session were not timed.
         runtime: What ran the models, and its version.
     """
 
     reference: ModelFacts
     candidate: ModelFacts
-    levels: tuple[LevelTiming, ...]
-    inputs: tuple[str, ...]
-    pairs: int
-    threads: int
+    cells: tuple[Cell, ...]
+    gates: tuple[Gate, ...]
+    processes: bool
+    warmup: int
     runtime: str
+
+    def __bool__(self) -> bool:
+        return all(gate.passed for gate in self.gates)

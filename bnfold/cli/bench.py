@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports, progress
+from bnfold.cli.options import FormatOption, MinSpeedupOption, ReportOption, emit, parse_reports, progress
 from bnfold.reporting import Format, Report
-from bnfold.runtime.sessions import Level
+from bnfold.runtime.sessions import Level  # noqa: TC001 - typer reads the annotations
 
 __all__ = ["bench"]
 
@@ -25,15 +25,38 @@ def bench(
             help="How much onnxruntime may optimise. Repeatable. Default: disabled, and all, its own default."
         ),
     ] = None,
-    pairs: Annotated[int, typer.Option(min=2, help="Pairs of fresh sessions a level.")] = 7,
-    batch: Annotated[int, typer.Option(min=1, help="What symbolic batch dimensions become.")] = 1,
-    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one level may take.")] = 600,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="What symbolic batch dimensions become. Repeatable. Default: 1.")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="Threads of one inference on the CPU. Repeatable. Default: 1.")
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,…]",
+            help="Time on this execution provider: cpu, cuda, openvino, … Exit 3 unless it really runs the Conv, "
+            "ConvTranspose, Gemm, MatMul and BatchNormalization of both models. Repeatable. Default: cpu.",
+        ),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=2, help="Pairs of fresh sessions at each place of the grid, at least.")] = 7,
+    warmup: Annotated[int, typer.Option(min=0, help="Inferences of each session that are not timed.")] = 3,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="More pairs while time lasts; equal parts for all places."),
+    ] = None,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Take the latencies, too, in fresh processes: four for a pair, A B B A.")
+    ] = False,
+    min_speedup: MinSpeedupOption = None,
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one process may take.")] = 600,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
 ) -> None:
-    """Time two models in turns, in onnxruntime on one thread: the speed-up, with its 95 % interval.
+    """Time two models in turns, in onnxruntime: the speed-up, its 95 % interval, and what this machine can tell apart.
 
-    Exits with 2 when a file cannot be used, 3 when a model cannot be run, and else with 0.
+    Exits with 1 when a --min-speedup is not shown, 2 when a file or an option cannot be used, 3 when a model cannot be
+    run, or not where it was asked for, and else with 0, whatever is faster.
     """
     files = parse_reports(report, protected=(reference, candidate))
     from bnfold import benchmarking
@@ -43,10 +66,18 @@ def bench(
         result = benchmarking.benchmark(
             reference,
             candidate,
-            levels=tuple(level or (Level.DISABLED, Level.ALL)),
+            levels=level or None,
+            batches=batch or (1,),
+            threads=threads or (1,),
+            providers=provider or ("cpu",),
             pairs=pairs,
-            batch=batch,
+            warmup=warmup,
+            time_budget=time_budget,
+            processes=processes,
+            min_speedup=min_speedup or (),
             timeout=timeout,
             progress=show,
         )
     emit(Report("benchmark", result, document(result), (suite(result),)), format, files)
+    if not result:
+        raise typer.Exit(1)

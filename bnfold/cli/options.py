@@ -27,6 +27,7 @@ __all__ = [
     "LevelOption",
     "MemoryLimitOption",
     "MergeOption",
+    "MinSpeedupOption",
     "Oracle",
     "OracleOption",
     "ProviderOption",
@@ -89,6 +90,15 @@ InputsOption = Annotated[
         readable=False,
         help="Feed these instead of made-up numbers: a .npz, or a folder of .npz, .npy or .pb files, as in ONNX's own "
         "tests. Matched by name, or in order. Repeatable.",
+    ),
+]
+MinSpeedupOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--min-speedup",
+        metavar="RATIO[@LEVEL]",
+        help="Exit 1 unless the lower end of the 95 % interval of the latency's speed-up is at least this, such as "
+        "1.05@disabled; without a level, at all, onnxruntime's default. Repeatable.",
     ),
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="How many providers and levels run side by side.")]

@@ -1,4 +1,4 @@
-"""A Benchmark for people: one table of times, one of facts, and what they come to."""
+"""A Benchmark for people: tables of times, memory and facts, and what they come to."""
 
 from __future__ import annotations
 
@@ -8,55 +8,82 @@ from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
-    from bnfold.benchmarking import Benchmark, ModelFacts, Timing
+    from bnfold.benchmarking import Benchmark, Cell, Gate, ModelFacts, Times, Timing
     from bnfold.reporting.document import Style
 
 __all__ = ["document", "suite"]
 
 _DEFAULT_LEVEL = "all"
-_STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain"}
+_STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain", "inconclusive": "warning"}
+_MIB = 1 << 20
 
 
 def document(result: Benchmark) -> Document:
-    """Times with their intervals, sizes and node counts, and the answer in one sentence a level."""
-    return Document(
-        f"{result.candidate.name} against {result.reference.name}",
-        (_times(result), _facts(result), _conditions(result), *_answers(result)),
-    )
+    """Times with their intervals, memory, sizes and node counts, and the answer in one sentence a place."""
+    tables = (_times(result), _memory(result), _facts(result))
+    lines = (*_conditions(result), *_answers(result), *(_demanded(gate) for gate in result.gates))
+    return Document(f"{result.candidate.name} against {result.reference.name}", (*tables, *lines))
 
 
 def suite(result: Benchmark) -> Suite:
-    """Two cases a level; figures are no failures, whatever they are."""
-    return Suite(
-        "bench",
-        tuple(
-            Case(f"{what} at level {level.level}", Outcome.PASS, _words(timing))
-            for level in result.levels
-            for what, timing in (("latency", level.latency), ("load", level.load))
-        ),
-    )
+    """Three cases a place, which are no failures, whatever the figures are; and one for each demand, which may be."""
+    figures = [
+        Case(f"{what} ({cell})", Outcome.PASS, _words(timing))
+        for cell in result.cells
+        for what, timing in _timings(cell)
+    ]
+    demands = [
+        Case(f"speed-up {gate}", Outcome.PASS if gate.passed else Outcome.FAIL, _verdict(gate)) for gate in result.gates
+    ]
+    return Suite("bench", (*figures, *demands))
+
+
+def _timings(cell: Cell) -> tuple[tuple[str, Timing], ...]:
+    return ("latency", cell.latency), ("load", cell.load), ("first run", cell.first)
+
+
+def _varying(result: Benchmark) -> tuple[str, ...]:
+    """What tells the places apart; the level always does."""
+    names = ("provider", "threads", "batch")
+    return (*(name for name in names if len({getattr(cell, name) for cell in result.cells}) > 1), "level")
+
+
+def _where(result: Benchmark, cell: Cell) -> tuple[str, ...]:
+    return tuple(str(getattr(cell, name)) for name in _varying(result))
 
 
 def _times(result: Benchmark) -> Table:
-    columns = ("level", "", "reference", "candidate", "speed-up", "95 %", "verdict")
-    rows = [
-        row
-        for timing in result.levels
-        for row in (_time(timing.level, "latency", timing.latency), _time(timing.level, "load", timing.load))
-    ]
-    return Table(columns, tuple(rows), numeric=frozenset(columns[2:6]))
+    figures = ("reference", "candidate", "speed-up", "95 %", "detectable")
+    rows = [(*_where(result, cell), what, *_time(timing)) for cell in result.cells for what, timing in _timings(cell)]
+    return Table((*_varying(result), "", *figures, "verdict"), tuple(rows), numeric=frozenset(figures))
 
 
-def _time(level: str, what: str, timing: Timing) -> tuple[str, ...]:
+def _time(timing: Timing) -> tuple[str, ...]:
     return (
-        str(level),
-        what,
-        f"{timing.reference * 1000:.3f} ms",
-        f"{timing.candidate * 1000:.3f} ms",
+        _milliseconds(timing.reference),
+        _milliseconds(timing.candidate),
         f"{timing.speedup:.2f}×",
         f"{timing.low:.2f} to {timing.high:.2f}",
+        f"{timing.detectable:.2f}×",
         timing.change.value,
     )
+
+
+def _milliseconds(times: Times) -> str:
+    return f"{times.median * 1000:.3f} ms ({times.low * 1000:.3f} to {times.high * 1000:.3f})"
+
+
+def _memory(result: Benchmark) -> Table:
+    figures = ("memory, reference", "memory, candidate")
+    rows = [
+        (*_where(result, cell), _mebibytes(cell.reference_memory), _mebibytes(cell.candidate_memory))
+        for cell in result.cells
+    ]
+    return Table((*_varying(result), *figures), tuple(rows), numeric=frozenset(figures))
+
+
+def _mebibytes(memory: int | None) -> str:
+    return "" if memory is None else f"{memory / _MIB:.1f} MiB"
 
 
 def _facts(result: Benchmark) -> Table:
@@ -68,22 +95,47 @@ def _fact(model: ModelFacts) -> tuple[str, ...]:
     return model.name, f"{model.size:,}", str(model.nodes), str(model.batch_normalizations)
 
 
-def _conditions(result: Benchmark) -> Text:
-    where = f"{result.runtime}, CPU, {result.threads} thread, {', '.join(result.inputs)}"
-    how = f"{result.pairs} pairs of fresh sessions a level, ratio of medians, geometric mean"
-    return Text(f"{where}; {how}", "dim")
+def _conditions(result: Benchmark) -> list[Text]:
+    first, varying = result.cells[0], _varying(result)
+    where = [] if "provider" in varying else [first.provider]
+    where += [] if "threads" in varying else [f"{first.threads} thread{'s' * (first.threads != 1)}"]
+    fed = dict.fromkeys(", ".join(cell.inputs) for cell in result.cells)
+    least = min(len(cell.latency.speedups) for cell in result.cells)
+    most = max(len(cell.latency.speedups) for cell in result.cells)
+    pairs = f"{least}" if least == most else f"{least} to {most}"
+    kind = "processes, A B B A" if result.processes else "sessions"
+    return [
+        Text(f"{result.runtime}, {', '.join([*where, *fed])}", "dim"),
+        Text(
+            f"{pairs} pairs of fresh {kind}: ratio of medians, geometric mean; a third as many of the reference "
+            "against itself; loads, first runs and memory in fresh processes",
+            "dim",
+        ),
+    ]
 
 
 def _answers(result: Benchmark) -> list[Text]:
     answers = []
-    for timing in result.levels:
-        where = f"Level {timing.level}" + (" (the default of onnxruntime)" * (timing.level == _DEFAULT_LEVEL))
-        text = f"{where}: {_words(timing.latency)}; loads: {_words(timing.load)}"
-        answers.append(Text(text, _STYLES[timing.latency.change]))
-        if timing.level == _DEFAULT_LEVEL and timing.latency.change == "no change":
-            answers.append(Text("No change there is a normal answer: onnxruntime itself folds what it can at load"))
+    for cell in result.cells:
+        (*rest, _), names = _where(result, cell), _varying(result)
+        place = "".join(f"{name} {value}, " for name, value in zip(names, rest, strict=False))
+        where = f"{place}level {cell.level}" + " (the default of onnxruntime)" * (cell.level == _DEFAULT_LEVEL)
+        text = f"{where[0].upper()}{where[1:]}: {_words(cell.latency)}; loads: {_words(cell.load)}"
+        answers.append(Text(text, _STYLES[cell.latency.change]))
+    if any(cell.level == _DEFAULT_LEVEL and cell.latency.change == "no change" for cell in result.cells):
+        answers.append(Text("No change there is a normal answer: onnxruntime itself folds what it can at load"))
     return answers
 
 
 def _words(timing: Timing) -> str:
-    return f"{timing.change.value}, {timing.low:.2f} to {timing.high:.2f} times as fast"
+    said = f"{timing.change.value}, {timing.low:.2f} to {timing.high:.2f} times as fast"
+    more = "; more pairs or a quieter machine may tell" if timing.change == "inconclusive" else ""
+    return said + more
+
+
+def _demanded(gate: Gate) -> Text:
+    return Text(f"Speed-up {gate} demanded: {_verdict(gate)}", "good" if gate.passed else "bad")
+
+
+def _verdict(gate: Gate) -> str:
+    return f"{'shown' if gate.passed else 'not shown'}: {gate.low:.3f} is sure ({gate.where})"

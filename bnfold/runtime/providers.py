@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import onnxruntime as ort
 
-__all__ = ["CPU", "Provider", "open_there", "parse", "probe", "repair"]
+__all__ = ["CPU", "Provider", "load", "open_there", "parse", "probe", "repair"]
 
 _SUFFIX = "ExecutionProvider"
 _NAMES = {
@@ -117,7 +117,7 @@ def probe(provider: Provider) -> None:
     shapes = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in "xy"}
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "probe", [shapes["x"]], [shapes["y"]])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    _load(provider, model.SerializeToString(), ort.SessionOptions)
+    load(provider, model.SerializeToString(), ort.SessionOptions)
 
 
 def open_there(
@@ -135,9 +135,9 @@ def open_there(
         return options
 
     try:
-        session = _load(provider, path, strictly)
+        session = load(provider, path, strictly)
     except ProviderError:
-        session = _load(provider, path, make_options)
+        session = load(provider, path, make_options)
     nodes = [
         Assigned(part.ep_name, node.op_type, node.name)
         for part in session.get_provider_graph_assignment_info()
@@ -149,7 +149,7 @@ def open_there(
     return session, nodes
 
 
-def _load(
+def load(
     provider: Provider, model: str | bytes, make_options: Callable[[], ort.SessionOptions]
 ) -> ort.InferenceSession:
     """A session that has the provider at all.

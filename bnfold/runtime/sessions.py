@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bnfold.errors import ExecutionError, MissingDependencyError
 from bnfold.runtime.assignment import elsewhere
-from bnfold.runtime.providers import CPU, Provider, open_there
+from bnfold.runtime.providers import CPU, Provider, load, open_there
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     Feeds = Mapping[str, Array]
     Outputs = dict[str, Array]
 
-__all__ = ["Level", "Refusal", "message_of", "open_session", "require", "run", "run_there", "run_twice"]
+__all__ = [
+    "Level",
+    "Refusal",
+    "message_of",
+    "open_session",
+    "reopen_session",
+    "require",
+    "run",
+    "run_there",
+    "run_twice",
+]
 
 
 class Level(StrEnum):
@@ -56,31 +66,61 @@ def require() -> None:
         raise MissingDependencyError("onnxruntime", "cpu")
 
 
-def open_session(path: str | os.PathLike[str], level: Level, provider: Provider = CPU) -> ort.InferenceSession:
-    """A session with one thread, on the CPU or on an execution provider that must then really run the model.
+def open_session(
+    path: str | os.PathLike[str], level: Level, provider: Provider = CPU, threads: int = 1
+) -> ort.InferenceSession:
+    """A session on the CPU, or on an execution provider that must then really run the model.
+
+    Args:
+        path: The model.
+        level: How much onnxruntime may optimise.
+        provider: Where.
+        threads: How many threads one inference on the CPU uses.
 
     Raises:
         ExecutionError: onnxruntime refuses the model.
         ProviderError: The provider is missing, does not load, or did not take the model.
     """
+    if not provider.is_cpu:
+        _silence()
+        session, _ = open_there(provider, str(path), lambda: _options(level, threads))
+        return session
+    return reopen_session(path, level, provider, threads)
+
+
+def reopen_session(
+    path: str | os.PathLike[str], level: Level, provider: Provider = CPU, threads: int = 1
+) -> ort.InferenceSession:
+    """The same where ``open_session`` is known to succeed: in one attempt, for what is timed.
+
+    Raises:
+        ExecutionError: onnxruntime refuses the model.
+        ProviderError: The provider is missing, does not load, or refuses the model.
+    """
     import onnxruntime as ort
 
-    ort.set_default_logger_severity(4)  # what matters is raised, the rest is chatter
+    _silence()
     if not provider.is_cpu:
-        session, _ = open_there(provider, str(path), lambda: _options(level))
-        return session
+        return load(provider, str(path), lambda: _options(level, threads))
     try:
-        return ort.InferenceSession(str(path), _options(level), providers=[CPU.name])
+        return ort.InferenceSession(str(path), _options(level, threads), providers=[CPU.name])
     except Exception as error:
         raise ExecutionError(f"{path}: onnxruntime refuses the model: {message_of(error)}") from error
 
 
-def _options(level: Level) -> ort.SessionOptions:
+def _silence() -> None:
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(4)  # what matters is raised, the rest is chatter
+
+
+def _options(level: Level, threads: int = 1) -> ort.SessionOptions:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Threads that wait for work by spinning would take it from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = {
         Level.DISABLED: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,

@@ -1,6 +1,7 @@
 """``bnfold bench``: exit codes, and what goes to stdout, stderr and files."""
 
 import json
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -28,19 +29,44 @@ def test_prints_both_levels_and_exits_with_0_whatever_is_faster(command):
     assert "BatchNormalizations" in out
 
 
-def test_json_holds_every_pair(command):
+def test_json_holds_every_pair_of_every_place(command):
     code, out, _ = command(
-        "bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "basic", "--batch", "3", "--format", "json"
+        *("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "basic", "--level", "all", "--batch", "1"),
+        *("--batch", "3", "--threads", "2", "--warmup", "1", "--processes", "--provider", "cpu", "--format", "json"),
     )
     report = json.loads(out)
     assert code == 0
-    assert (report["kind"], report["threads"]) == ("benchmark", 1)
-    (fed,) = report["inputs"]
-    assert fed.split(" ")[1].startswith("3×")
-    (level,) = report["levels"]
-    assert level["level"] == "basic"
-    assert len(level["latency"]["speedups"]) == 2
+    assert (report["kind"], report["processes"], report["warmup"]) == ("benchmark", True, 1)
+    assert [(cell["batch"], cell["level"]) for cell in report["cells"]] == [
+        (1, "basic"), (1, "all"), (3, "basic"), (3, "all"),
+    ]  # fmt: skip
+    for cell in report["cells"]:
+        (fed,) = cell["inputs"]
+        assert fed.split(" ")[1].startswith(f"{cell['batch']}×")
+        assert (cell["provider"], cell["threads"]) == ("cpu", 2)
+        assert len(cell["latency"]["speedups"]) == 2
     assert report["reference"]["batch_normalizations"] == 2
+
+
+def test_a_budget_is_in_seconds(command):
+    code, out, _ = command(
+        "bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "all", "--time-budget", "6", "--format", "json"
+    )
+    assert code == 0
+    assert len(json.loads(out)["cells"][0]["latency"]["speedups"]) > 2
+
+
+def test_a_speed_up_that_is_not_shown_is_exit_1_and_every_report_says_so(command):
+    demands = ("--min-speedup", "0.000001@disabled", "--min-speedup", "1000000")
+    code, out, err = command("bench", "a.onnx", "b.onnx", "--pairs", "2", *demands, "--report", "junit=a.xml")
+    assert (code, err) == (1, "")
+    *_, shown, missed = out.splitlines()
+    assert shown.startswith("Speed-up 1e-06@disabled demanded: shown: ")
+    assert missed.startswith("Speed-up 1e+06@all demanded: not shown: ")
+    root = ET.parse("a.xml").getroot()
+    assert root.get("failures") == "1"
+    code, _, _ = command("bench", "a.onnx", "b.onnx", "--pairs", "2", *demands[:2])
+    assert code == 0
 
 
 @pytest.mark.parametrize(
@@ -49,6 +75,13 @@ def test_json_holds_every_pair(command):
         (("none.onnx", "b.onnx"), 2),
         (("a.onnx", "b.onnx", "--pairs", "1"), 2),
         (("a.onnx", "b.onnx", "--level", "most"), 2),
+        (("a.onnx", "b.onnx", "--batch", "0"), 2),
+        (("a.onnx", "b.onnx", "--threads", "0"), 2),
+        (("a.onnx", "b.onnx", "--time-budget", "0"), 2),
+        (("a.onnx", "b.onnx", "--min-speedup", "1.05@most"), 2),
+        (("a.onnx", "b.onnx", "--min-speedup", "1.05@basic", "--level", "all"), 2),
+        (("a.onnx", "b.onnx", "--provider", "brandnew:"), 2),
+        (("a.onnx", "b.onnx", "--provider", "brandnew"), 3),
         (("a.onnx", "unheard.onnx"), 2),
         (("unheard.onnx", "unheard.onnx"), 3),
     ],

@@ -52,6 +52,7 @@ def test_no_is_exit_1_and_every_report_says_so(command, tmp_path) -> None:
         (("a.onnx", "-o", "b.onnx", "--report", "json=b.onnx"), 2, "overwrite"),
         (("a.onnx", "--keep", "typo"), 2, "no node has such a name"),
         (("a.onnx", "--no-bench", "--min-speedup", "1.1"), 2, "nothing is to be timed"),
+        (("a.onnx", "--min-speedup", "fast"), 2, "give RATIO or RATIO@LEVEL"),
         (("unheard.onnx", "-o", "out.onnx"), 3, "onnxruntime refuses the model"),
     ],
 )

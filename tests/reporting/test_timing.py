@@ -1,32 +1,54 @@
 """A Benchmark for people."""
 
+import dataclasses
+
 import pytest
 
-from bnfold.benchmarking import Benchmark, LevelTiming, ModelFacts
-from bnfold.benchmarking.statistics import timing
-from bnfold.reporting.timing import document
+from bnfold.benchmarking import Benchmark, Gate, ModelFacts
+from bnfold.reporting.timing import document, suite
 from bnfold.runtime.sessions import Level
+from tests.benchmarking.cells import cell, ratios
 
-FASTER = timing([2.0e-3, 2.1e-3, 1.9e-3], [1e-3, 1e-3, 1e-3])
-SAME = timing([1.0e-3, 1.2e-3, 0.9e-3], [1e-3, 1e-3, 1e-3])
+FASTER = ratios(2.0, 2.1, 1.9)
+SAME = ratios(1.0, 1.01, 0.99)
+WIDE = ratios(1.0, 1.2, 0.9, control=((1.0, 1.1),))
+
+
+def of_cells(*cells, gates=()):
+    facts = ModelFacts("a.onnx", 12345, 10, 3), ModelFacts("b.onnx", 12000, 7, 0)
+    return Benchmark(*facts, cells, gates, processes=False, warmup=3, runtime="onnxruntime 1.32.0")
 
 
 def benchmark(**levels):
-    return Benchmark(
-        reference=ModelFacts("a.onnx", 12345, 10, 3),
-        candidate=ModelFacts("b.onnx", 12000, 7, 0),
-        levels=tuple(LevelTiming(Level(name), latency, FASTER, 10) for name, latency in levels.items()),
-        inputs=("x 1×3",),
-        pairs=3,
-        threads=1,
-        runtime="onnxruntime 1.32.0",
-    )
+    return of_cells(*(cell(level, latency=latency) for level, latency in levels.items()))
 
 
 def test_times_ratios_and_intervals_stand_side_by_side():
-    times, facts = document(benchmark(disabled=FASTER)).blocks[:2]
-    assert times.rows[0] == ("disabled", "latency", "2.000 ms", "1.000 ms", "2.00×", "1.76 to 2.26", "faster")
+    times, memory, facts, *conditions = document(benchmark(disabled=FASTER)).blocks[:5]
+    took = ("2.000 ms (1.900 to 2.100)", "1.000 ms (1.000 to 1.000)")
+    assert times.rows[0] == ("disabled", "latency", *took, "2.00×", "1.76 to 2.26", "1.00×", "faster")
+    assert [row[1] for row in times.rows] == ["latency", "load", "first run"]
+    assert memory.rows == (("disabled", "3.0 MiB", ""),)
     assert facts.rows == (("a.onnx", "12,345", "10", "3"), ("b.onnx", "12,000", "7", "0"))
+    assert conditions[0].text == "onnxruntime 1.32.0, cpu, 1 thread, x 1×3"
+    assert conditions[1].text.startswith("3 pairs of fresh sessions")
+
+
+def test_what_tells_the_places_apart_is_a_column_and_nothing_else():
+    result = of_cells(cell("all", latency=SAME), cell("all", latency=ratios(1.0, 1.01, 0.99, 1.0), batch=8, threads=2))
+    times, *_, first, second, _ = document(result).blocks
+    assert times.columns[:4] == ("threads", "batch", "level", "")
+    assert [row[:4] for row in times.rows[::3]] == [("1", "1", "all", "latency"), ("2", "8", "all", "latency")]
+    assert first.text.startswith("Threads 1, batch 1, level all (the default of onnxruntime): no change")
+    assert second.text.startswith("Threads 2, batch 8, level all")
+    conditions = [block.text for block in document(result).blocks if getattr(block, "style", "") == "dim"]
+    assert conditions[0] == "onnxruntime 1.32.0, cpu, x 1×3, x 8×3"
+    assert conditions[1].startswith("3 to 4 pairs")
+
+
+def test_pairs_of_processes_are_called_so():
+    result = dataclasses.replace(benchmark(all=SAME), processes=True)
+    assert any("3 pairs of fresh processes, A B B A" in getattr(block, "text", "") for block in document(result).blocks)
 
 
 def test_no_change_at_the_default_level_is_called_a_normal_answer():
@@ -35,6 +57,29 @@ def test_no_change_at_the_default_level_is_called_a_normal_answer():
     assert "normal answer" in remark.text
 
 
-@pytest.mark.parametrize("levels", [{"all": FASTER}, {"disabled": SAME}])
+@pytest.mark.parametrize("levels", [{"all": FASTER}, {"disabled": SAME}, {"all": WIDE}])
 def test_nothing_is_excused_that_was_not_measured(levels):
     assert "normal answer" not in document(benchmark(**levels)).blocks[-1].text
+
+
+def test_what_is_too_wide_to_tell_says_what_would_help():
+    *_, answer = document(benchmark(disabled=WIDE)).blocks
+    assert "inconclusive, 0.71 to 1.47 times as fast; more pairs or a quieter machine may tell" in answer.text
+    assert answer.style == "warning"
+
+
+def test_what_was_demanded_comes_last_and_is_a_failure_if_it_was_not_shown():
+    place = "cpu, 1 thread, batch 1, level all"
+    gates = [Gate(ratio, Level.ALL, 1.0123, place, passed) for ratio, passed in ((1.01, True), (1.05, False))]
+    result = of_cells(cell("all", latency=WIDE), gates=tuple(gates))
+    *_, shown, missed = document(result).blocks
+    assert (shown.text, shown.style) == (f"Speed-up 1.01@all demanded: shown: 1.012 is sure ({place})", "good")
+    assert (missed.text, missed.style) == (f"Speed-up 1.05@all demanded: not shown: 1.012 is sure ({place})", "bad")
+    cases = suite(result).cases
+    assert [(one.name, one.outcome) for one in cases] == [
+        (f"latency ({place})", "pass"),
+        (f"load ({place})", "pass"),
+        (f"first run ({place})", "pass"),
+        ("speed-up 1.01@all", "pass"),
+        ("speed-up 1.05@all", "fail"),
+    ]

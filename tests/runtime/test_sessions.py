@@ -84,3 +84,10 @@ def test_a_missing_onnxruntime_is_named_with_the_extra_that_brings_it(monkeypatc
 def test_asking_for_onnxruntime_does_not_load_it():
     code = "import sys; from bnfold.runtime import sessions; sessions.require(); sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_threads_are_as_many_as_asked_for_and_do_not_spin():
+    """A thread that spins while it waits takes time from another session that is timed beside it."""
+    options = sessions._options(Level.ALL, 3)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

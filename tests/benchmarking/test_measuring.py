@@ -1,0 +1,85 @@
+"""In what order sessions and processes are timed, and how long."""
+
+import statistics
+
+import pytest
+
+from bnfold.benchmarking import measuring, processes, turns
+from bnfold.benchmarking.grid import Place
+from bnfold.runtime.alone import Alone
+
+
+def pair(first, second):  # made, warmed up, A B B A
+    return [f"made {first}", f"made {second}", first, second, first, second, second, first]
+
+
+def test_the_order_alternates_and_every_third_pair_has_a_control(monkeypatch):
+    events = []
+    monkeypatch.setattr(measuring, "reopen_session", lambda path, *place: events.append(f"made {path}") or path)
+    monkeypatch.setattr(measuring, "_block", lambda path, feed, count: events.append(path) or [0.02] * count)
+    monkeypatch.setattr(measuring, "_iterations", lambda paths, place, feed: 2)
+    measured = measuring.measure(("A", "B"), Place(), {}, pairs=4)
+    same = pair("A", "A")
+    assert events == [*pair("A", "B"), *same, *pair("B", "A"), *pair("A", "B"), *pair("B", "A"), *same]
+    assert measured.iterations == 2
+    assert measured.pairs == [measuring.Pair((0.02, 0.02), (0.02, 0.02))] * 4
+    assert measured.control == measured.pairs[:2]
+
+
+@pytest.mark.parametrize(("iterations", "order"), [(0, ["AB", "AA", "BA"]), (5, ["ABBA", "AAAA", "BAAB"])])
+def test_processes_take_turns_and_are_told_how_much_to_run(monkeypatch, iterations, order):
+    calls = []
+
+    def run(function, arguments, *, subject, timeout):
+        assert (function, timeout) == ("bnfold.runtime.alone:time_alone", 9)
+        assert (arguments["threads"], arguments["warmup"], arguments["iterations"]) == (2, 3, iterations)
+        calls.append(arguments["path"])
+        count = len(calls)
+        return Alone(load=count, first=10 * count, memory=None, times=[100.0 * count] * iterations)
+
+    monkeypatch.setattr(processes, "run_isolated", run)
+    found, control = processes.measure_processes(
+        ("A", "B"), Place(threads=2), {}, pairs=2, seconds=0, timeout=9, warmup=3, iterations=iterations
+    )
+    assert "".join(calls) == "".join(order)
+    assert (len(found), len(control)) == (2, 1)
+    size = len(order[0])
+    last = range(2 * size + 1, 3 * size + 1)
+    reference, candidate = (
+        statistics.median(count for count, path in zip(last, order[2], strict=True) if path == which) for which in "AB"
+    )
+    assert (found[1].load, found[1].first) == ((reference, candidate), (10 * reference, 10 * candidate))
+    if iterations:
+        assert found[1].latency.median == (100 * reference, 100 * candidate)
+
+
+def test_pairs_go_on_until_the_time_is_over(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: next(clock))
+    found, control = turns.in_turns(("A", "B"), lambda models, order: models, 2, 10)
+    assert found == [("A", "B")] * 11  # from the third on, each looks at the clock
+    assert control == [("A", "A")] * 4
+
+
+@pytest.mark.parametrize(("pairs", "controls"), [(2, 1), (7, 3), (21, 7), (61, 21)])
+def test_the_control_has_a_quarter(pairs, controls):
+    found, control = turns.in_turns(("A", "B"), lambda models, order: None, pairs, 0)
+    assert (len(found), len(control)) == (pairs, controls)
+
+
+@pytest.mark.parametrize(("seconds", "iterations"), [(0.001, 30), (5.0, 1), (1e-9, 1000)])
+def test_blocks_are_some_tens_of_milliseconds_of_at_least_one_inference(monkeypatch, seconds, iterations):
+    class Session:
+        def run(self, *args):
+            return []
+
+    monkeypatch.setattr(measuring, "open_session", lambda *place: Session())
+    monkeypatch.setattr(measuring, "_block", lambda session, feed, count: [seconds] * count)
+    assert measuring._iterations(("a", "b"), Place(), {}) == iterations
+
+
+def test_the_warm_up_is_not_timed(monkeypatch):
+    monkeypatch.setattr(measuring, "reopen_session", lambda *place: None)
+    monkeypatch.setattr(measuring, "_block", lambda session, feed, count: [9.0 if count == 5 else 1.0] * count)
+    taken = measuring._pair(("A", "B"), (0, 1), place=Place(), feed={}, warmup=5, iterations=2)
+    assert taken == measuring.Pair((1.0, 1.0), (1.0, 1.0))
