@@ -2,6 +2,7 @@
 
 measuring.py      the times, in a child process
 statistics.py     the speed-up and its interval
+own_folds.py      what onnxruntime folds by itself
 result.py         the result
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from bnfold import modelfile
+from bnfold.benchmarking.own_folds import Fates, LevelFolds, OwnFolds, own_folds
 from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
 from bnfold.benchmarking.statistics import timing
 from bnfold.errors import BnfoldError, ExecutionError, ModelError
@@ -34,7 +36,17 @@ if TYPE_CHECKING:
     from bnfold.benchmarking.measuring import Pair
     from bnfold.runtime.sources import Opened
 
-__all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing", "benchmark"]
+__all__ = [
+    "Benchmark",
+    "Change",
+    "Fates",
+    "LevelFolds",
+    "LevelTiming",
+    "ModelFacts",
+    "OwnFolds",
+    "Timing",
+    "benchmark",
+]
 
 _LENGTHS = (224, 64, 32)  # what symbolic dimensions other than the batch become: photographs first
 _FEWEST_PAIRS = 2  # fewer have no interval
@@ -97,6 +109,7 @@ def benchmark(
             pairs=pairs,
             threads=1,
             runtime=f"onnxruntime {metadata.version('onnxruntime')}",
+            own_folds=own_folds(left, right, levels, timeout),
         )
 
 

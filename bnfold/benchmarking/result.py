@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bnfold.benchmarking.own_folds import OwnFolds
     from bnfold.runtime.sessions import Level
 
 __all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing"]
@@ -89,6 +90,7 @@ class Benchmark:
         pairs: How many pairs of fresh sessions were timed at each level.
         threads: How many threads each inference used.
         runtime: What ran the models, and its version.
+        own_folds: What the runtime folds by itself at each level; None where that was not looked at.
     """
 
     reference: ModelFacts
@@ -98,3 +100,4 @@ class Benchmark:
     pairs: int
     threads: int
     runtime: str
+    own_folds: OwnFolds | None = None

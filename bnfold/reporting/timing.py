@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting import own_folds
 from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, ModelFacts, Timing
-    from bnfold.reporting.document import Style
+    from bnfold.reporting.document import Block, Style
 
 __all__ = ["document", "suite"]
 
@@ -21,7 +22,7 @@ def document(result: Benchmark) -> Document:
     """Times with their intervals, sizes and node counts, and the answer in one sentence a level."""
     return Document(
         f"{result.candidate.name} against {result.reference.name}",
-        (_times(result), _facts(result), _conditions(result), *_answers(result)),
+        (_times(result), _facts(result), *_own_folds(result), _conditions(result), *_answers(result)),
     )
 
 
@@ -68,6 +69,10 @@ def _fact(model: ModelFacts) -> tuple[str, ...]:
     return model.name, f"{model.size:,}", str(model.nodes), str(model.batch_normalizations)
 
 
+def _own_folds(result: Benchmark) -> list[Block]:
+    return [] if result.own_folds is None else own_folds.blocks(result.own_folds)
+
+
 def _conditions(result: Benchmark) -> Text:
     where = f"{result.runtime}, CPU, {result.threads} thread, {', '.join(result.inputs)}"
     how = f"{result.pairs} pairs of fresh sessions a level, ratio of medians, geometric mean"
@@ -80,8 +85,8 @@ def _answers(result: Benchmark) -> list[Text]:
         where = f"Level {timing.level}" + (" (the default of onnxruntime)" * (timing.level == _DEFAULT_LEVEL))
         text = f"{where}: {_words(timing.latency)}; loads: {_words(timing.load)}"
         answers.append(Text(text, _STYLES[timing.latency.change]))
-        if timing.level == _DEFAULT_LEVEL and timing.latency.change == "no change":
-            answers.append(Text("No change there is a normal answer: onnxruntime itself folds what it can at load"))
+        if result.own_folds is not None and (entry := result.own_folds.at(timing.level)) is not None:
+            answers.append(Text(own_folds.sentence(entry, timing.latency.change)))
     return answers
 
 

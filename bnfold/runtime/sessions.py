@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     Feeds = Mapping[str, Array]
     Outputs = dict[str, Array]
 
-__all__ = ["Level", "Refusal", "message_of", "open_session", "require", "run", "run_there", "run_twice"]
+__all__ = [
+    "Level",
+    "Refusal",
+    "message_of",
+    "open_session",
+    "require",
+    "run",
+    "run_there",
+    "run_twice",
+    "session_options",
+]
 
 
 class Level(StrEnum):
@@ -67,15 +77,16 @@ def open_session(path: str | os.PathLike[str], level: Level, provider: Provider 
 
     ort.set_default_logger_severity(4)  # what matters is raised, the rest is chatter
     if not provider.is_cpu:
-        session, _ = open_there(provider, str(path), lambda: _options(level))
+        session, _ = open_there(provider, str(path), lambda: session_options(level))
         return session
     try:
-        return ort.InferenceSession(str(path), _options(level), providers=[CPU.name])
+        return ort.InferenceSession(str(path), session_options(level), providers=[CPU.name])
     except Exception as error:
         raise ExecutionError(f"{path}: onnxruntime refuses the model: {message_of(error)}") from error
 
 
-def _options(level: Level) -> ort.SessionOptions:
+def session_options(level: Level) -> ort.SessionOptions:
+    """One thread, that level, and silence."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -115,7 +126,7 @@ def run_there(
     """
     if provider.is_cpu:
         return run(path, level, feeds), ""
-    session, nodes = open_there(provider, str(path), lambda: _options(level))
+    session, nodes = open_there(provider, str(path), lambda: session_options(level))
     return _run_all(session, path, feeds), elsewhere(provider.name, nodes)
 
 
