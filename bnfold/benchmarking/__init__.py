@@ -3,6 +3,7 @@
 measuring.py      the times, in a child process
 statistics.py     the speed-up and its interval
 own_folds.py      what onnxruntime folds by itself
+facts.py, work.py what can be said of a model without running it
 result.py         the result
 """
 
@@ -13,12 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
-from bnfold import modelfile
+from bnfold.benchmarking.facts import facts
 from bnfold.benchmarking.own_folds import Fates, LevelFolds, OwnFolds, own_folds
 from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
 from bnfold.benchmarking.statistics import timing
+from bnfold.benchmarking.work import Work
 from bnfold.errors import BnfoldError, ExecutionError, ModelError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import Sizes, fed_inputs, make_inputs, only_tensors
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from bnfold.benchmarking.measuring import Pair
@@ -45,6 +46,7 @@ __all__ = [
     "ModelFacts",
     "OwnFolds",
     "Timing",
+    "Work",
     "benchmark",
 ]
 
@@ -102,8 +104,8 @@ def benchmark(
             )
             results.append(_level_timing(level, measured, iterations))
         return Benchmark(
-            reference=_facts(left),
-            candidate=_facts(right),
+            reference=facts(left, [feed]),
+            candidate=facts(right, [feed]),
             levels=tuple(results),
             inputs=tuple(f"{name} {'×'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items()),
             pairs=pairs,
@@ -143,17 +145,4 @@ def _level_timing(level: Level, measured: Sequence[Pair], iterations: int) -> Le
         latency=timing([pair.latency[0] for pair in measured], [pair.latency[1] for pair in measured]),
         load=timing([pair.load[0] for pair in measured], [pair.load[1] for pair in measured]),
         iterations=iterations,
-    )
-
-
-def _facts(model: Opened) -> ModelFacts:
-    graphs = list(modelfile.all_graphs(model.model))
-    nodes = [node for graph in graphs for node in graph]
-    weights = [value.const_value for graph in graphs for value in graph.initializers.values()]
-    files = {Path(model.path), *(Path(weight.path) for weight in weights if isinstance(weight, ir.ExternalTensor))}
-    return ModelFacts(
-        name=model.name,
-        size=sum(file.stat().st_size for file in files),
-        nodes=len(nodes),
-        batch_normalizations=sum(node.op_type == "BatchNormalization" and node.domain == "" for node in nodes),
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bnfold.benchmarking.own_folds import OwnFolds
+    from bnfold.benchmarking.work import Work
     from bnfold.runtime.sessions import Level
 
 __all__ = ["Benchmark", "Change", "LevelTiming", "ModelFacts", "Timing"]
@@ -70,12 +73,16 @@ class ModelFacts:
         size: Bytes of the file and of its external data.
         nodes: In the graph, in bodies of control flow and in functions.
         batch_normalizations: How many of them are BatchNormalization.
+        op_types: How many there are of each type; those of other domains are called ``domain.type``.
+        work: What it computes, for each size of inputs that was timed.
     """
 
     name: str
     size: int
     nodes: int
     batch_normalizations: int
+    op_types: Mapping[str, int] = field(default_factory=dict)
+    work: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnfold.reporting import own_folds
+from bnfold.reporting import model_facts, own_folds
 from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
-    from bnfold.benchmarking import Benchmark, ModelFacts, Timing
+    from bnfold.benchmarking import Benchmark, Timing
     from bnfold.reporting.document import Block, Style
 
 __all__ = ["document", "suite"]
@@ -20,9 +20,10 @@ _STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "pl
 
 def document(result: Benchmark) -> Document:
     """Times with their intervals, sizes and node counts, and the answer in one sentence a level."""
+    facts = model_facts.blocks(result.reference, result.candidate)
     return Document(
         f"{result.candidate.name} against {result.reference.name}",
-        (_times(result), _facts(result), *_own_folds(result), _conditions(result), *_answers(result)),
+        (_times(result), *facts, *_own_folds(result), _conditions(result), *_answers(result)),
     )
 
 
@@ -58,15 +59,6 @@ def _time(level: str, what: str, timing: Timing) -> tuple[str, ...]:
         f"{timing.low:.2f} to {timing.high:.2f}",
         timing.change.value,
     )
-
-
-def _facts(result: Benchmark) -> Table:
-    columns = ("model", "bytes", "nodes", "BatchNormalizations")
-    return Table(columns, (_fact(result.reference), _fact(result.candidate)), numeric=frozenset(columns[1:]))
-
-
-def _fact(model: ModelFacts) -> tuple[str, ...]:
-    return model.name, f"{model.size:,}", str(model.nodes), str(model.batch_normalizations)
 
 
 def _own_folds(result: Benchmark) -> list[Block]:
