@@ -3,6 +3,7 @@
 measuring.py      the times, in a child process
 statistics.py     the speed-up and its interval
 own_folds.py      what onnxruntime folds by itself
+profiling.py      where the time goes, operator by operator
 facts.py, work.py what can be said of a model without running it
 result.py         the result
 """
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from bnfold.benchmarking.facts import facts
 from bnfold.benchmarking.own_folds import Fates, LevelFolds, OwnFolds, own_folds
+from bnfold.benchmarking.profiling import OpTime, Profile
+from bnfold.benchmarking.profiling import profile as profile_both
 from bnfold.benchmarking.result import Benchmark, Change, LevelTiming, ModelFacts, Timing
 from bnfold.benchmarking.statistics import timing
 from bnfold.benchmarking.work import Work
@@ -44,7 +47,9 @@ __all__ = [
     "LevelFolds",
     "LevelTiming",
     "ModelFacts",
+    "OpTime",
     "OwnFolds",
+    "Profile",
     "Timing",
     "Work",
     "benchmark",
@@ -61,6 +66,7 @@ def benchmark(
     levels: Sequence[Level | str] = (Level.DISABLED, Level.ALL),
     pairs: int = 7,
     batch: int = 1,
+    profile: bool = False,
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] | None = None,
 ) -> Benchmark:
@@ -75,6 +81,7 @@ def benchmark(
         levels: How much onnxruntime may optimise; ``all`` is what it does by default.
         pairs: How many samples; 2 at least, and 7 or more for an interval worth having.
         batch: What symbolic first dimensions become.
+        profile: Whether to tell where the time goes, operator by operator, at each level.
         timeout: Seconds that each level may take.
         progress: Told what is about to be timed.
 
@@ -112,6 +119,9 @@ def benchmark(
             threads=1,
             runtime=f"onnxruntime {metadata.version('onnxruntime')}",
             own_folds=own_folds(left, right, levels, timeout),
+            profiles=tuple(
+                profile_both(left, right, Level(level), feed, timeout=timeout) for level in levels if profile
+            ),
         )
 
 

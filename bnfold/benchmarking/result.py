@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bnfold.benchmarking.own_folds import OwnFolds
+    from bnfold.benchmarking.profiling import Profile
     from bnfold.benchmarking.work import Work
     from bnfold.runtime.sessions import Level
 
@@ -98,6 +99,7 @@ class Benchmark:
         threads: How many threads each inference used.
         runtime: What ran the models, and its version.
         own_folds: What the runtime folds by itself at each level; None where that was not looked at.
+        profiles: Where the time goes, operator by operator, at each place; empty unless that was asked for.
     """
 
     reference: ModelFacts
@@ -108,3 +110,4 @@ class Benchmark:
     threads: int
     runtime: str
     own_folds: OwnFolds | None = None
+    profiles: tuple[Profile, ...] = ()

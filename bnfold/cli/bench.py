@@ -27,6 +27,9 @@ def bench(
     ] = None,
     pairs: Annotated[int, typer.Option(min=2, help="Pairs of fresh sessions a level.")] = 7,
     batch: Annotated[int, typer.Option(min=1, help="What symbolic batch dimensions become.")] = 1,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell where the time goes, operator by operator, at each level.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one level may take.")] = 600,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
     report: ReportOption = None,
@@ -46,6 +49,7 @@ def bench(
             levels=tuple(level or (Level.DISABLED, Level.ALL)),
             pairs=pairs,
             batch=batch,
+            profile=profile,
             timeout=timeout,
             progress=show,
         )

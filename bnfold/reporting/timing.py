@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnfold.reporting import model_facts, own_folds
+from bnfold.reporting import model_facts, own_folds, profiles
 from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
@@ -23,7 +23,14 @@ def document(result: Benchmark) -> Document:
     facts = model_facts.blocks(result.reference, result.candidate)
     return Document(
         f"{result.candidate.name} against {result.reference.name}",
-        (_times(result), *facts, *_own_folds(result), _conditions(result), *_answers(result)),
+        (
+            _times(result),
+            *facts,
+            *_own_folds(result),
+            *profiles.blocks(result.profiles),
+            _conditions(result),
+            *_answers(result),
+        ),
     )
 
 

@@ -7,6 +7,7 @@
     probing.py     what onnxruntime can do on this machine
     providers.py   execution providers: an onnxruntime session that really runs on the one that was asked for
     optimised.py   what onnxruntime folds by itself
+    profiling.py   how long each kind of operator takes
     assignment.py  whether it did
     isolation.py   calls a function in a fresh process, so that a crash in a runtime is an error and not the end
     child.py       the other side of that call

@@ -43,6 +43,14 @@ def test_json_holds_every_pair(command):
     assert report["reference"]["batch_normalizations"] == 2
 
 
+def test_where_the_time_goes_is_told_if_it_is_asked_for(command):
+    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled")
+    code, out, err = command(*arguments, "--profile")
+    assert (code, err) == (0, "")
+    assert "Where the time goes: level disabled" in out
+    assert "Where the time goes" not in command(*arguments)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
