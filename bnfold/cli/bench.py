@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports, progress
+from bnfold.cli.options import FormatOption, PicturedReportOption, emit, parse_reports, progress
 from bnfold.reporting import Format, Report
 from bnfold.runtime.sessions import Level
 
@@ -32,14 +32,15 @@ def bench(
     ] = False,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one level may take.")] = 600,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
-    report: ReportOption = None,
+    report: PicturedReportOption = None,
 ) -> None:
     """Time two models in turns, in onnxruntime on one thread: the speed-up, with its 95 % interval.
 
     Exits with 2 when a file cannot be used, 3 when a model cannot be run, and else with 0.
     """
-    files = parse_reports(report, protected=(reference, candidate))
+    files = parse_reports(report, protected=(reference, candidate), pictures=True)
     from bnfold import benchmarking
+    from bnfold.reporting.distributions import distributions
     from bnfold.reporting.timing import document, suite
 
     with progress() as show:
@@ -53,4 +54,5 @@ def bench(
             timeout=timeout,
             progress=show,
         )
-    emit(Report("benchmark", result, document(result), (suite(result),)), format, files)
+    made = Report("benchmark", result, document(result), (suite(result),), distributions=distributions(result))
+    emit(made, format, files)
