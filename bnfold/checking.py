@@ -63,6 +63,7 @@ def check(
     repairs: bool = False,
     strict: bool = False,
     bench: bool = True,
+    pairs: int = 7,
     min_speedup: str | float | Sequence[str | float] = (),
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] | None = None,
@@ -80,7 +81,8 @@ def check(
         merge_branches: As for ``fold``.
         repairs: As for ``fold``.
         strict: Whether a BatchNormalization that was kept is a no.
-        bench: Whether to time the two at all.
+        bench: Whether to time the two at all, on the execution providers on which they are verified.
+        pairs: How many pairs of fresh sessions are timed, as for ``benchmark``.
         min_speedup: Least speed-ups, as for ``benchmark``: ``1.05@disabled``, or ``1.05`` at onnxruntime's default.
         timeout: Seconds that each child process may take.
         progress: Told what is about to be done.
@@ -111,7 +113,15 @@ def check(
         if not comparison:
             raise VerificationError(f"{name}: not equivalent", comparison)
         if bench:
-            timed = benchmarking.benchmark(model, candidate, min_speedup=min_speedup, timeout=timeout, progress=tell)
+            timed = benchmarking.benchmark(
+                model,
+                candidate,
+                providers=verification.get("providers") or ("cpu",),
+                pairs=pairs,
+                min_speedup=min_speedup,
+                timeout=timeout,
+                progress=tell,
+            )
             benchmark = replace(timed, candidate=replace(timed.candidate, name=name))
 
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:

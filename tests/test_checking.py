@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def verdicts(result: bnfold.CheckResult) -> dict[str, str]:
 
 def test_answers_all_three_and_writes_what_is_equivalent(tmp_path) -> None:
     before = DIGITS.read_bytes()
-    result = bnfold.check(DIGITS, output=tmp_path / "folded.onnx")
+    result = bnfold.check(DIGITS, output=tmp_path / "folded.onnx", pairs=2)
     assert result
     assert verdicts(result) == {"fold": "pass", "verify": "pass", "bench": "note"}
     assert affines(ir.load(tmp_path / "folded.onnx")) == 0
@@ -90,7 +91,7 @@ def test_a_model_without_batch_normalization_is_fine_even_if_strict() -> None:
 
 @pytest.mark.parametrize(("least", "verdict"), [(1e-6, "pass"), (1e6, "fail")])
 def test_a_speed_up_that_is_surely_missed_is_a_no(least, verdict) -> None:
-    result = bnfold.check(DIGITS, min_speedup=least)
+    result = bnfold.check(DIGITS, min_speedup=least, pairs=2)
     assert verdicts(result)["bench"] == verdict
     assert bool(result) is (verdict == "pass")
 
@@ -135,9 +136,16 @@ def test_refuses_to_write_over_its_input(tmp_path) -> None:
     assert model.read_bytes() == DIGITS.read_bytes()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="needs a second provider")
+def test_times_where_it_verifies():
+    result = bnfold.check(DIGITS, providers=["openvino"], pairs=2)
+    assert result.benchmark is not None
+    assert {cell.provider for cell in result.benchmark.cells} == {"openvino"}
+
+
 def test_tells_what_it_is_doing() -> None:
     told: list[str] = []
-    bnfold.check(DIGITS, progress=told.append)
+    bnfold.check(DIGITS, progress=told.append, pairs=2)
     assert told[:2] == ["folding", "verifying"]
     assert len(told) == 4
 

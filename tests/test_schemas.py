@@ -53,8 +53,11 @@ def reports(tmp_path_factory) -> dict[str, list[dict]]:
             report_of(folder, "verify", DIGITS, "folded.onnx"),
             report_of(folder, "verify", DIGITS, zeros),
         ],
-        "benchmark": [report_of(folder, "bench", DIGITS, "folded.onnx", "--pairs", "2")],
-        "check": [report_of(folder, "check", DIGITS), report_of(folder, "check", DIGITS, "--no-bench", "--strict")],
+        "benchmark": [report_of(folder, "bench", DIGITS, "folded.onnx", "--pairs", "2", "--profile")],
+        "check": [
+            report_of(folder, "check", DIGITS, "--pairs", "2"),
+            report_of(folder, "check", DIGITS, "--no-bench", "--strict"),
+        ],
         "doctor": [report_of(folder, "doctor"), report_of(folder, "doctor", "--provider", "qnn")],
     }
 

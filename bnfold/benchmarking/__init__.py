@@ -7,6 +7,9 @@ processes.py      session creation, first inference and memory, of pairs of fres
 turns.py          in what order pairs are taken, and the control among them
 statistics.py     the speed-up, its interval, and the verdict
 gating.py         speed-ups that are demanded
+own_folds.py      what onnxruntime folds by itself
+profiling.py      where the time goes, operator by operator
+facts.py, work.py what can be said of a model without running it
 result.py         the result
 """
 
@@ -18,17 +21,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
-from bnfold import modelfile
-from bnfold.benchmarking.cells import Timer, shapes_of
+from bnfold.benchmarking.cells import Timer
+from bnfold.benchmarking.facts import facts
 from bnfold.benchmarking.gating import judge, parse_demands
-from bnfold.benchmarking.grid import grid, parse_levels
+from bnfold.benchmarking.grid import grid, parse_levels, shapes_of
+from bnfold.benchmarking.own_folds import Fates, LevelFolds, OwnFolds, own_folds
+from bnfold.benchmarking.profiling import OpTime, Profile
+from bnfold.benchmarking.profiling import profile as profile_both
 from bnfold.benchmarking.result import Benchmark, Cell, Change, Gate, ModelFacts, Times, Timing
+from bnfold.benchmarking.work import Work
 from bnfold.errors import BnfoldError, ExecutionError, ModelError
 from bnfold.runtime import sessions
 from bnfold.runtime.inputs import Sizes, fed_inputs, make_inputs, only_tensors
 from bnfold.runtime.isolation import TIMEOUT, run_isolated
+from bnfold.runtime.repairs import installed
 from bnfold.runtime.sessions import Level, Refusal
 from bnfold.runtime.sources import opened
 
@@ -36,11 +42,29 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    import onnx_ir as ir
+
     from bnfold.benchmarking.gating import Demand
     from bnfold.runtime.sessions import Feeds
     from bnfold.runtime.sources import Opened
 
-__all__ = ["Benchmark", "Cell", "Change", "Gate", "ModelFacts", "Times", "Timing", "benchmark", "parse_demands"]
+__all__ = [
+    "Benchmark",
+    "Cell",
+    "Change",
+    "Fates",
+    "Gate",
+    "LevelFolds",
+    "ModelFacts",
+    "OpTime",
+    "OwnFolds",
+    "Profile",
+    "Times",
+    "Timing",
+    "Work",
+    "benchmark",
+    "parse_demands",
+]
 
 _LENGTHS = (224, 64, 32)  # what symbolic dimensions other than the batch become: photographs first
 _FEWEST_PAIRS = 2  # fewer have no interval
@@ -59,6 +83,7 @@ def benchmark(
     warmup: int = 3,
     time_budget: float | None = None,
     processes: bool = False,
+    profile: bool = False,
     min_speedup: str | float | Sequence[str | float] = (),
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] | None = None,
@@ -83,6 +108,7 @@ def benchmark(
         warmup: How many inferences of each session are not timed.
         time_budget: Seconds for everything, in equal parts; in what ``pairs`` leave of them there are more pairs.
         processes: Whether the latencies, too, are taken in fresh processes: four for a pair, in the order A B B A.
+        profile: Whether to tell where the time goes, operator by operator, at each place.
         min_speedup: ``1.05@disabled`` demands of the lower bound of the latency's interval at that level, everywhere
             in the grid, to be no less; without a level, at ``all``.
         timeout: Seconds that each child process may take, beside its part of the budget.
@@ -119,14 +145,21 @@ def benchmark(
             tell(f"{pairs} pairs{' or more' * (time_budget is not None)}, {place}")
             seconds = ((time_budget or 0) - (time.monotonic() - start)) / (len(places) - index)
             cells.append(timer.cell(place, feeds[place.batch], max(0.0, seconds)))
+        profiles = []
+        for place in places if profile else ():
+            tell(f"where the time goes, {place}")
+            profiles.append(profile_both(left, right, place, feeds[place.batch], timeout=timeout))
+        sizes = list(feeds.values())
         return Benchmark(
-            reference=_facts(left),
-            candidate=_facts(right),
+            reference=facts(left, sizes),
+            candidate=facts(right, sizes),
             cells=tuple(cells),
             gates=judge(demands, cells),
             processes=processes,
             warmup=warmup,
-            runtime=f"onnxruntime {metadata.version('onnxruntime')}",
+            runtime=_runtime(),
+            own_folds=own_folds(left, right, [place.level for place in places], timeout),
+            profiles=tuple(profiles),
         )
 
 
@@ -180,14 +213,6 @@ def _feed(left: Opened, batch: int, timeout: float) -> Feeds:
     raise ExecutionError(f"{left.name}: refuses its inputs of batch {batch}: {result.reason}")
 
 
-def _facts(model: Opened) -> ModelFacts:
-    graphs = list(modelfile.all_graphs(model.model))
-    nodes = [node for graph in graphs for node in graph]
-    weights = [value.const_value for graph in graphs for value in graph.initializers.values()]
-    files = {Path(model.path), *(Path(weight.path) for weight in weights if isinstance(weight, ir.ExternalTensor))}
-    return ModelFacts(
-        name=model.name,
-        size=sum(file.stat().st_size for file in files),
-        nodes=len(nodes),
-        batch_normalizations=sum(node.op_type == "BatchNormalization" and node.domain == "" for node in nodes),
-    )
+def _runtime() -> str:
+    """The distribution and its version: ``onnxruntime-gpu`` is another than ``onnxruntime``."""
+    return " and ".join(f"{name} {metadata.version(name)}" for name in installed()) or "onnxruntime"

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bnfold.benchmarking.grid import shapes_of
 from bnfold.benchmarking.processes import measure_processes
 from bnfold.benchmarking.result import Cell
 from bnfold.benchmarking.statistics import timing
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bnfold.benchmarking.result import Timing
     from bnfold.runtime.sessions import Feeds
 
-__all__ = ["Timer", "latency_of", "shapes_of"]
+__all__ = ["Timer", "latency_of"]
 
 _TOGETHER = 2 / 3  # of a budget, for the latencies; the rest is for fresh processes
 
@@ -100,8 +101,3 @@ def latency_of(pairs: Sequence[Pair], control: Sequence[Pair]) -> Timing:
 def _memory(pairs: Sequence[ProcessPair], index: int) -> int | None:
     known = [run.memory for pair in pairs for run in pair.runs[index] if run.memory is not None]
     return round(statistics.median(known)) if known else None
-
-
-def shapes_of(feed: Feeds) -> tuple[str, ...]:
-    """Name and shape of each input."""
-    return tuple(f"{name} {'×'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items())

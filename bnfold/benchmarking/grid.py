@@ -14,7 +14,9 @@ from bnfold.runtime.sessions import Level
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Place", "grid", "parse_levels"]
+    from bnfold.runtime.sessions import Feeds
+
+__all__ = ["Place", "grid", "parse_levels", "shapes_of"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,8 @@ def parse_levels(levels: Sequence[Level | str]) -> list[Level]:
         return list(map(Level, levels))
     except ValueError as error:
         raise BnfoldError(f"level: {error}; the levels are {', '.join(Level)}") from None
+
+
+def shapes_of(feed: Feeds) -> tuple[str, ...]:
+    """Name and shape of each input."""
+    return tuple(f"{name} {'×'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items())

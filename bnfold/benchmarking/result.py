@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bnfold.benchmarking.own_folds import OwnFolds
+    from bnfold.benchmarking.profiling import Profile
+    from bnfold.benchmarking.work import Work
     from bnfold.runtime.sessions import Level
 
 __all__ = ["MATTERS", "Benchmark", "Cell", "Change", "Gate", "ModelFacts", "Times", "Timing", "words"]
@@ -139,12 +144,16 @@ class ModelFacts:
         size: Bytes of the file and of its external data.
         nodes: In the graph, in bodies of control flow and in functions.
         batch_normalizations: How many of them are BatchNormalization.
+        op_types: How many there are of each type; those of other domains are called ``domain.type``.
+        work: What it computes, for each size of inputs that was timed.
     """
 
     name: str
     size: int
     nodes: int
     batch_normalizations: int
+    op_types: Mapping[str, int] = field(default_factory=dict)
+    work: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,8 @@ class Benchmark:
         processes: Whether the latencies come from pairs of processes; else from pairs of sessions in one process.
         warmup: How many inferences of each session were not timed.
         runtime: What ran the models, and its version.
+        own_folds: What the runtime folds by itself at each level; None where that was not looked at.
+        profiles: Where the time goes, operator by operator, at each place; empty unless that was asked for.
     """
 
     reference: ModelFacts
@@ -168,6 +179,8 @@ class Benchmark:
     processes: bool
     warmup: int
     runtime: str
+    own_folds: OwnFolds | None = None
+    profiles: tuple[Profile, ...] = ()
 
     def __bool__(self) -> bool:
         return all(gate.passed for gate in self.gates)

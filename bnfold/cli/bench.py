@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, MinSpeedupOption, ReportOption, emit, parse_reports, progress
+from bnfold.cli.options import FormatOption, MinSpeedupOption, PicturedReportOption, emit, parse_reports, progress
 from bnfold.reporting import Format, Report
 from bnfold.runtime.sessions import Level  # noqa: TC001 - typer reads the annotations
 
@@ -48,18 +48,22 @@ def bench(
     processes: Annotated[
         bool, typer.Option("--processes", help="Take the latencies, too, in fresh processes: four for a pair, A B B A.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell where the time goes, operator by operator, at each place.")
+    ] = False,
     min_speedup: MinSpeedupOption = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long one process may take.")] = 600,
     format: FormatOption = Format.TABLE,  # noqa: A002 - the option's name
-    report: ReportOption = None,
+    report: PicturedReportOption = None,
 ) -> None:
     """Time two models in turns, in onnxruntime: the speed-up, its 95 % interval, and what this machine can tell apart.
 
     Exits with 1 when a --min-speedup is not shown, 2 when a file or an option cannot be used, 3 when a model cannot be
     run, or not where it was asked for, and else with 0, whatever is faster.
     """
-    files = parse_reports(report, protected=(reference, candidate))
+    files = parse_reports(report, protected=(reference, candidate), pictures=True)
     from bnfold import benchmarking
+    from bnfold.reporting.distributions import distributions
     from bnfold.reporting.timing import document, suite
 
     with progress() as show:
@@ -74,10 +78,12 @@ def bench(
             warmup=warmup,
             time_budget=time_budget,
             processes=processes,
+            profile=profile,
             min_speedup=min_speedup or (),
             timeout=timeout,
             progress=show,
         )
-    emit(Report("benchmark", result, document(result), (suite(result),)), format, files)
+    made = Report("benchmark", result, document(result), (suite(result),), distributions=distributions(result))
+    emit(made, format, files)
     if not result:
         raise typer.Exit(1)

@@ -28,6 +28,7 @@ from bnfold.reporting import Format, Report
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bnfold.cli.options import ReportFile
     from bnfold.folding import FoldResult
     from bnfold.modelfile import Saved
     from bnfold.reporting.cases import Suite
@@ -143,7 +144,7 @@ def _save(
     in_place: bool,
     check: Callable[[Path], Comparison | None],
     report_on: Callable[[Comparison | None], Report],
-    files: tuple[tuple[Format, Path], ...],
+    files: tuple[ReportFile, ...],
 ) -> tuple[Saved, Report]:
     """Verify and report before the file is put in place: a result that fails, or cannot be told of, is never there."""
     reports: list[Report] = []

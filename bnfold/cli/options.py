@@ -11,7 +11,7 @@ import typer
 
 from bnfold.cli.summary import append_summary
 from bnfold.errors import BnfoldError
-from bnfold.reporting import Format
+from bnfold.reporting import Format, Picture
 from bnfold.runtime.sessions import Level
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ __all__ = [
     "MinSpeedupOption",
     "Oracle",
     "OracleOption",
+    "PicturedReportOption",
     "ProviderOption",
     "RepairsOption",
+    "ReportFile",
     "ReportOption",
     "ToleranceOption",
     "emit",
@@ -132,6 +134,18 @@ ReportOption = Annotated[
 ]
 
 
+PicturedReportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FORMAT=PATH",
+        help="Also write the report to a file; svg and png draw the ratio of every pair. Repeatable.",
+    ),
+]
+
+ReportFile = tuple[Format | Picture, Path]
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """What is being done, on stderr, and only on a terminal."""
@@ -141,17 +155,21 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def parse_reports(reports: list[str] | None, *, protected: Collection[Path] = ()) -> tuple[tuple[Format, Path], ...]:
+def parse_reports(
+    reports: list[str] | None, *, protected: Collection[Path] = (), pictures: bool = False
+) -> tuple[ReportFile, ...]:
     """``["json=out.json"]`` as pairs; called before any work, so that a typing error costs none.
 
     Args:
         reports: As given on the command line.
         protected: The command's own inputs and outputs, which a report must not overwrite.
+        pictures: Whether the command has something to draw.
 
     Raises:
         BnfoldError: An unknown format, no path, a folder that does not exist, or a file that is needed.
+        MissingDependencyError: A picture is asked for, and nothing here can draw one.
     """
-    files = tuple(_parse(report) for report in reports or ())
+    files = tuple(_parse(report, pictures=pictures) for report in reports or ())
     refuse_overwriting(files, protected)
     for index, (_, path) in enumerate(files):
         refuse_overwriting(files[:index], (path,))
@@ -174,7 +192,7 @@ def parse_tolerances(tolerances: list[str] | None) -> dict[str, float]:
     return found
 
 
-def refuse_overwriting(files: tuple[tuple[Format, Path], ...], protected: Collection[Path]) -> None:
+def refuse_overwriting(files: tuple[ReportFile, ...], protected: Collection[Path]) -> None:
     """See that no report takes the place of another file of the command.
 
     Raises:
@@ -190,22 +208,30 @@ def refuse_overwriting(files: tuple[tuple[Format, Path], ...], protected: Collec
             raise BnfoldError(f"--report {format}={path}: would overwrite another file of this command")
 
 
-def _parse(report: str) -> tuple[Format, Path]:
+def _parse(report: str, *, pictures: bool) -> ReportFile:
     name, _, path = report.partition("=")
-    if name not in [*Format] or not path:
-        raise BnfoldError(f"--report {report}: give FORMAT=PATH with FORMAT one of {', '.join(Format)}")
+    if name in [*Picture] and not pictures:
+        raise BnfoldError(f"--report {report}: only bench has a picture to draw")
+    formats = [*Format, *Picture] if pictures else [*Format]
+    if name not in formats or not path:
+        raise BnfoldError(f"--report {report}: give FORMAT=PATH with FORMAT one of {', '.join(formats)}")
     if not Path(path).parent.is_dir() or (Path(path).exists() and not Path(path).is_file()):
         raise BnfoldError(f"--report {report}: cannot write a file there")
-    return Format(name), Path(path)
+    if name not in [*Picture]:
+        return Format(name), Path(path)
+    from bnfold.reporting.pictures import require
+
+    require()
+    return Picture(name), Path(path)
 
 
-def emit(report: Report, format: Format, files: tuple[tuple[Format, Path], ...]) -> None:  # noqa: A002
+def emit(report: Report, format: Format, files: tuple[ReportFile, ...]) -> None:  # noqa: A002
     """Write the report to the files that ``--report`` asked for, and print it to stdout."""
     write_files(report, files)
     show(report, format)
 
 
-def write_files(report: Report, files: tuple[tuple[Format, Path], ...]) -> None:
+def write_files(report: Report, files: tuple[ReportFile, ...]) -> None:
     """Write the report to files, each all or nothing.
 
     Raises:
@@ -215,6 +241,9 @@ def write_files(report: Report, files: tuple[tuple[Format, Path], ...]) -> None:
 
     for format, path in files:  # noqa: A001 - as on the command line
         with staged(path) as temporary:
+            if isinstance(format, Picture):
+                temporary.write_bytes(report.draw(format))
+                continue
             # Names of files may hold bytes that are no text.
             temporary.write_text(report.render(format), encoding="utf-8", errors="backslashreplace")
 

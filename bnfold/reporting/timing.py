@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnfold.reporting import model_facts, own_folds, profiles
 from bnfold.reporting.cases import Case, Outcome, Suite
 from bnfold.reporting.document import Document, Table, Text
 
 if TYPE_CHECKING:
-    from bnfold.benchmarking import Benchmark, Cell, Gate, ModelFacts, Times, Timing
-    from bnfold.reporting.document import Style
+    from bnfold.benchmarking import Benchmark, Cell, Gate, Times, Timing
+    from bnfold.reporting.document import Block, Style
 
 __all__ = ["document", "suite"]
 
+_CPU = "cpu"
 _DEFAULT_LEVEL = "all"
 _STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain", "inconclusive": "warning"}
 _MIB = 1 << 20
 
 
 def document(result: Benchmark) -> Document:
-    """Times with their intervals, memory, sizes and node counts, and the answer in one sentence a place."""
-    tables = (_times(result), _memory(result), _facts(result))
-    lines = (*_conditions(result), *_answers(result), *(_demanded(gate) for gate in result.gates))
-    return Document(f"{result.candidate.name} against {result.reference.name}", (*tables, *lines))
+    """Times with their intervals, memory, what the models are, and the answer in one sentence a place."""
+    blocks = (
+        _times(result),
+        _memory(result),
+        *model_facts.blocks(result.reference, result.candidate),
+        *_own_folds(result),
+        *profiles.blocks(result.profiles),
+        *_conditions(result),
+        *_answers(result),
+        *_explained(result),
+        *(_demanded(gate) for gate in result.gates),
+    )
+    return Document(f"{result.candidate.name} against {result.reference.name}", blocks)
 
 
 def suite(result: Benchmark) -> Suite:
@@ -86,13 +97,8 @@ def _mebibytes(memory: int | None) -> str:
     return "" if memory is None else f"{memory / _MIB:.1f} MiB"
 
 
-def _facts(result: Benchmark) -> Table:
-    columns = ("model", "bytes", "nodes", "BatchNormalizations")
-    return Table(columns, (_fact(result.reference), _fact(result.candidate)), numeric=frozenset(columns[1:]))
-
-
-def _fact(model: ModelFacts) -> tuple[str, ...]:
-    return model.name, f"{model.size:,}", str(model.nodes), str(model.batch_normalizations)
+def _own_folds(result: Benchmark) -> list[Block]:
+    return [] if result.own_folds is None else own_folds.blocks(result.own_folds)
 
 
 def _conditions(result: Benchmark) -> list[Text]:
@@ -122,9 +128,19 @@ def _answers(result: Benchmark) -> list[Text]:
         where = f"{place}level {cell.level}" + " (the default of onnxruntime)" * (cell.level == _DEFAULT_LEVEL)
         text = f"{where[0].upper()}{where[1:]}: {_words(cell.latency)}; loads: {_words(cell.load)}"
         answers.append(Text(text, _STYLES[cell.latency.change]))
-    if any(cell.level == _DEFAULT_LEVEL and cell.latency.change == "no change" for cell in result.cells):
-        answers.append(Text("No change there is a normal answer: onnxruntime itself folds what it can at load"))
     return answers
+
+
+def _explained(result: Benchmark) -> list[Text]:
+    """What the runtime does by itself, where that is known: on the CPU; once for all places that it explains."""
+    if result.own_folds is None:
+        return []
+    sentences = dict.fromkeys(
+        own_folds.sentence(entry, cell.latency.change)
+        for cell in result.cells
+        if cell.provider == _CPU and (entry := result.own_folds.at(cell.level)) is not None
+    )
+    return list(map(Text, sentences))
 
 
 def _words(timing: Timing) -> str:

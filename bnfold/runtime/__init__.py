@@ -7,6 +7,8 @@
     alone.py       one model, timed in a process of its own
     probing.py     what onnxruntime can do on this machine
     providers.py   execution providers: an onnxruntime session that really runs on the one that was asked for
+    optimised.py   what onnxruntime folds by itself
+    profiling.py   how long each kind of operator takes
     assignment.py  whether it did
     overhearing.py what onnxruntime logs meanwhile
     repairs.py     the packages that bring a provider

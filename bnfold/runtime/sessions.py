@@ -37,6 +37,7 @@ __all__ = [
     "run",
     "run_there",
     "run_twice",
+    "session_options",
 ]
 
 
@@ -83,7 +84,7 @@ def open_session(
     """
     if not provider.is_cpu:
         _silence()
-        session, _ = open_there(provider, str(path), lambda: _options(level, threads))
+        session, _ = open_there(provider, str(path), lambda: session_options(level, threads))
         return session
     return reopen_session(path, level, provider, threads)
 
@@ -101,9 +102,9 @@ def reopen_session(
 
     _silence()
     if not provider.is_cpu:
-        return load(provider, str(path), lambda: _options(level, threads))
+        return load(provider, str(path), lambda: session_options(level, threads))
     try:
-        return ort.InferenceSession(str(path), _options(level, threads), providers=[CPU.name])
+        return ort.InferenceSession(str(path), session_options(level, threads), providers=[CPU.name])
     except Exception as error:
         raise ExecutionError(f"{path}: onnxruntime refuses the model: {message_of(error)}") from error
 
@@ -114,7 +115,8 @@ def _silence() -> None:
     ort.set_default_logger_severity(4)  # what matters is raised, the rest is chatter
 
 
-def _options(level: Level, threads: int = 1) -> ort.SessionOptions:
+def session_options(level: Level, threads: int = 1) -> ort.SessionOptions:
+    """That level, so many threads, and silence."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -155,7 +157,7 @@ def run_there(
     """
     if provider.is_cpu:
         return run(path, level, feeds), ""
-    session, nodes = open_there(provider, str(path), lambda: _options(level))
+    session, nodes = open_there(provider, str(path), lambda: session_options(level))
     return _run_all(session, path, feeds), elsewhere(provider.name, nodes)
 
 

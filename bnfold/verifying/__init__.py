@@ -5,7 +5,7 @@ certificate/      every rewritten weight recomputed in float64, and nothing run
 weights.py        what that comes to
 oracle.py         the reference's function in float64, to judge both by; inference_ops.py, window_ops.py: its operators
 neighbours.py     how far models that are as good as the reference lie from it
-expense.py        how much of the oracle to take, by what cost.py estimates
+expense.py        how much of the oracle to take, by what folding/cost.py estimates
 outputs.py        every output, by the rule
 judging.py        the rule and its limits
 channels.py       the same for each channel of an output

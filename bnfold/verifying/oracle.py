@@ -80,7 +80,7 @@ def _taken(path: str | os.PathLike[str], feeds: Sequence[Feeds], budget: float |
     """Which inputs there is budget for, and the operations of all."""
     if budget is None:
         return range(len(feeds)), 0.0
-    from bnfold.verifying.cost import operations
+    from bnfold.folding.cost import operations
 
     model = modelfile.load(path)
     InlinePass()(model)

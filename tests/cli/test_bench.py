@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bnfold import modelfile
+from bnfold.reporting import pictures
 from tests.helpers.models import parse
 from tests.verifying.networks import random_network
 
@@ -67,6 +68,49 @@ def test_a_speed_up_that_is_not_shown_is_exit_1_and_every_report_says_so(command
     assert root.get("failures") == "1"
     code, _, _ = command("bench", "a.onnx", "b.onnx", "--pairs", "2", *demands[:2])
     assert code == 0
+
+
+def test_where_the_time_goes_is_told_if_it_is_asked_for(command):
+    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled")
+    code, out, err = command(*arguments, "--profile")
+    assert (code, err) == (0, "")
+    assert "Where the time goes: level disabled" in out
+    assert "Where the time goes" not in command(*arguments)[1]
+
+
+@pytest.mark.parametrize(("name", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_the_ratios_are_drawn_into_a_file(command, tmp_path, name, start):
+    pytest.importorskip("matplotlib")
+    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled")
+    code, out, err = command(*arguments, "--report", f"{name}=ratios.{name}", "--report", "json=bench.json")
+    assert (code, err) == (0, "")
+    assert "Level disabled: " in out
+    assert (tmp_path / f"ratios.{name}").read_bytes().startswith(start)
+    assert json.loads((tmp_path / "bench.json").read_text())["kind"] == "benchmark"
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_measurement(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
+    code, out, err = command("bench", "none.onnx", "none.onnx", "--report", "svg=ratios.svg")
+    assert (code, out) == (2, "")
+    assert "pip install 'bnfold[plot]'" in err
+    assert not (tmp_path / "ratios.svg").exists()
+
+
+@pytest.mark.parametrize("arguments", [
+    ("verify", "a.onnx", "b.onnx"), ("check", "a.onnx"), ("inspect", "a.onnx"), ("fold", "a.onnx", "-o", "c.onnx"),
+])  # fmt: skip
+def test_other_commands_have_no_picture(command, arguments):
+    code, out, err = command(*arguments, "--report", "png=ratios.png")
+    assert (code, out) == (2, "")
+    assert "--report png=ratios.png: only bench has a picture to draw" in err
+
+
+def test_a_picture_is_no_format_for_stdout_and_an_unknown_one_is_told_of_both(command):
+    assert command("bench", "a.onnx", "b.onnx", "--format", "svg")[:2] == (2, "")
+    code, _, err = command("bench", "a.onnx", "b.onnx", "--report", "gif=ratios.gif")
+    assert code == 2
+    assert "one of table, json, markdown, junit, github, svg, png" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

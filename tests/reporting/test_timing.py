@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from bnfold.benchmarking import Benchmark, Gate, ModelFacts
+from bnfold.benchmarking import Benchmark, Fates, Gate, LevelFolds, ModelFacts, OwnFolds
+from bnfold.reporting import own_folds
 from bnfold.reporting.timing import document, suite
 from bnfold.runtime.sessions import Level
 from tests.benchmarking.cells import cell, ratios
@@ -19,8 +20,9 @@ def of_cells(*cells, gates=()):
     return Benchmark(*facts, cells, gates, processes=False, warmup=3, runtime="onnxruntime 1.32.0")
 
 
-def benchmark(**levels):
-    return of_cells(*(cell(level, latency=latency) for level, latency in levels.items()))
+def benchmark(own_folds=None, **levels):
+    made = of_cells(*(cell(level, latency=latency) for level, latency in levels.items()))
+    return dataclasses.replace(made, own_folds=own_folds)
 
 
 def test_times_ratios_and_intervals_stand_side_by_side():
@@ -36,7 +38,7 @@ def test_times_ratios_and_intervals_stand_side_by_side():
 
 def test_what_tells_the_places_apart_is_a_column_and_nothing_else():
     result = of_cells(cell("all", latency=SAME), cell("all", latency=ratios(1.0, 1.01, 0.99, 1.0), batch=8, threads=2))
-    times, *_, first, second, _ = document(result).blocks
+    times, *_, first, second = document(result).blocks
     assert times.columns[:4] == ("threads", "batch", "level", "")
     assert [row[:4] for row in times.rows[::3]] == [("1", "1", "all", "latency"), ("2", "8", "all", "latency")]
     assert first.text.startswith("Threads 1, batch 1, level all (the default of onnxruntime): no change")
@@ -51,15 +53,13 @@ def test_pairs_of_processes_are_called_so():
     assert any("3 pairs of fresh processes, A B B A" in getattr(block, "text", "") for block in document(result).blocks)
 
 
-def test_no_change_at_the_default_level_is_called_a_normal_answer():
-    *_, answer, remark = document(benchmark(disabled=FASTER, all=SAME)).blocks
+FOLDED = LevelFolds(Level.ALL, reference=Fates(53, 0, 0), candidate=Fates(0, 0, 0), gone=Fates(53, 0, 0))
+
+
+def test_no_change_is_explained_by_what_the_runtime_folds_itself():
+    *_, answer, remark = document(benchmark(own_folds=OwnFolds((FOLDED,)), disabled=FASTER, all=SAME)).blocks
     assert answer.text.startswith("Level all (the default of onnxruntime): no change")
-    assert "normal answer" in remark.text
-
-
-@pytest.mark.parametrize("levels", [{"all": FASTER}, {"disabled": SAME}, {"all": WIDE}])
-def test_nothing_is_excused_that_was_not_measured(levels):
-    assert "normal answer" not in document(benchmark(**levels)).blocks[-1].text
+    assert remark.text == "no change: your runtime already folds these 53 at its default level"
 
 
 def test_what_is_too_wide_to_tell_says_what_would_help():
@@ -83,3 +83,47 @@ def test_what_was_demanded_comes_last_and_is_a_failure_if_it_was_not_shown():
         ("speed-up 1.01@all", "pass"),
         ("speed-up 1.05@all", "fail"),
     ]
+
+
+@pytest.mark.parametrize(("gone", "change", "words"), [
+    (Fates(53, 0, 0), "faster",
+     "your runtime already folds these 53 at its default level, so that this is not what makes the difference"),
+    (Fates(9, 0, 0), "inconclusive", "your runtime already folds these 9 at its default level"),
+    (Fates(1, 0, 0), "no change", "your runtime already folds the one that went at its default level"),
+    (Fates(40, 3, 10), "faster",
+     "your runtime already folds 40 of these 53 at its default level: it turns 3 into depthwise 1×1 convolutions and "
+     "leaves 10 as they are"),
+    (Fates(0, 2, 0), "faster",
+     "your runtime folds none of these 2 at its default level: it turns 2 into depthwise 1×1 convolutions"),
+    (Fates(0, 0, 1), "slower",
+     "your runtime does not fold the one that went at its default level: it leaves 1 as it is"),
+    (Fates(0, 0, 0), "no change", "no BatchNormalization of the reference is gone from the candidate"),
+])  # fmt: skip
+def test_what_the_runtime_did_is_said_in_so_many_words(gone, change, words):
+    entry = LevelFolds(Level.ALL, reference=gone, candidate=Fates(0, 0, 0), gone=gone)
+    assert own_folds.sentence(entry, change) == f"{change}: {words}"
+
+
+def test_one_sentence_explains_all_places_of_a_level_and_none_elsewhere():
+    places = [cell("all", latency=SAME, threads=threads) for threads in (1, 2)]
+    elsewhere = cell("all", latency=FASTER, provider="openvino")
+    result = dataclasses.replace(of_cells(*places, elsewhere), own_folds=OwnFolds((FOLDED,)))
+    sentences = [one.text for one in document(result).blocks if "your runtime" in getattr(one, "text", "")]
+    assert sentences == ["no change: your runtime already folds these 53 at its default level"]
+
+
+def test_a_level_that_is_no_default_is_called_by_its_name():
+    entry = LevelFolds(Level.BASIC, reference=Fates(2, 0, 0), candidate=Fates(0, 0, 0), gone=Fates(2, 0, 0))
+    assert own_folds.sentence(entry, "no change") == "no change: your runtime already folds these 2 at level basic"
+
+
+def test_the_table_has_what_each_model_comes_to_at_each_level():
+    (table,) = own_folds.blocks(OwnFolds((FOLDED,)))
+    assert table.rows == (("all", "reference", "53", "0", "0"), ("all", "gone", "53", "0", "0"))
+
+
+def test_models_without_any_have_no_table_and_a_refusal_is_said():
+    none = Fates(0, 0, 0)
+    assert own_folds.blocks(OwnFolds((LevelFolds(Level.ALL, none, none, none),))) == []
+    (text,) = own_folds.blocks(OwnFolds((), "a.onnx: no space left"))
+    assert text.text == "What onnxruntime folds by itself could not be told: a.onnx: no space left"

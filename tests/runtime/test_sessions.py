@@ -88,6 +88,6 @@ def test_asking_for_onnxruntime_does_not_load_it():
 
 def test_threads_are_as_many_as_asked_for_and_do_not_spin():
     """A thread that spins while it waits takes time from another session that is timed beside it."""
-    options = sessions._options(Level.ALL, 3)
+    options = sessions.session_options(Level.ALL, 3)
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnfold.verifying.cost import operations
+from bnfold.folding.cost import operations
 from bnfold.verifying.expense import affordable
 from tests.helpers.models import parse
 

@@ -1,4 +1,4 @@
-"""What a run of the oracle costs, in floating-point operations, before it is begun.
+"""What a run of a model costs, in floating-point operations, before it is begun.
 
 Only products are counted: Conv, ConvTranspose, Gemm and MatMul. The rest is small beside them, or the model is.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.shapes import Shapes
 
-__all__ = ["operations"]
+__all__ = ["facts_at", "operations", "products"]
 
 
 def operations(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> float:
@@ -28,6 +28,16 @@ def operations(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> float:
         model: Its functions are inlined. The shapes of its inputs change to those given.
         shapes: Of its inputs, by name.
     """
+    return products(facts_at(model, shapes))
+
+
+def facts_at(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> Facts:
+    """What is known of a model that gets inputs of these shapes.
+
+    Args:
+        model: The shapes of its inputs change to those given.
+        shapes: Of its inputs, by name.
+    """
     for value in model.graph.inputs:
         if value.name is not None and value.name in shapes:
             value.shape = ir.Shape(shapes[value.name])
@@ -35,8 +45,13 @@ def operations(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> float:
         for node in graph:  # what the file says holds for every size, and so says less than what is inferred
             for value in node.outputs:
                 value.shape = None
-    known = Facts(model).shapes
-    return float(sum(_of(node, known) for graph in modelfile.all_graphs(model) for node in graph))
+    return Facts(model)
+
+
+def products(facts: Facts) -> float:
+    """The multiplications and additions of a model whose functions are inlined, at the sizes that are known."""
+    known = facts.shapes
+    return float(sum(_of(node, known) for graph in modelfile.all_graphs(facts.model) for node in graph))
 
 
 def _of(node: ir.Node, shapes: Shapes) -> float:
