@@ -89,11 +89,10 @@ def test_pairs_of_processes_give_every_figure():
 
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_budget_buys_more_pairs(processes):
-    result = benchmark(parse(RELU), parse(RELU), pairs=2, levels=("all",), time_budget=4, processes=processes)
+    result = benchmark(parse(RELU), parse(RELU), pairs=2, levels=("all",), time_budget=8, processes=processes)
     (cell,) = result.cells
-    assert len(cell.load.speedups) > 2
     assert len(cell.latency.speedups) > 2
-    if processes:
+    if processes:  # else a third of the budget, which a busy machine may need for two pairs, is for the processes
         assert len(cell.latency.speedups) == len(cell.load.speedups)
 
 
