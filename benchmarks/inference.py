@@ -1,23 +1,30 @@
 """How fast folded networks run, by bnfold and by other tools that fold: run ``python -m benchmarks.inference``.
 
-The networks (``architectures.py``) are built here, and need no download. Each tool of ``fold.py`` folds each of them;
+The networks (``architectures.py``) are built here, and need no download; those of ``models/`` are the trained ones.
+Each tool of ``fold.py`` folds each of them;
 then ``bnfold.benchmark`` times bnfold's result against the unfolded network, and against what each other tool wrote:
 pairs of fresh sessions in turns, at each of onnxruntime's levels, on one thread. So each figure is a ratio with its
 95 % interval: above 1, bnfold's result is faster.
+
+On a GPU, against the unfolded networks alone:
+
+    python -m benchmarks.inference --providers cuda --batches 1 32 --tools --loads --output FILE
 
 The file of results begins with the environment, as ``# name: value``. Its columns:
 
     network             which, and
     batch_norms         how many BatchNormalizations it has
-    against             ``unfolded``, or the tool whose result bnfold's is timed against
+    against             ``unfolded``; ``repairs``, which is bnfold's own ``--repairs`` where something is left; or the
+                        tool whose result bnfold's is timed against
     batch_norms_left    how many of them that one has left
     own_left            how many bnfold's has left
     status              ok, or why the other tool's result could not be timed
-    provider, level     where both ran
+    provider, batch, level   where both ran
     reference_ms        the median latency of the other one
     speedup, low, high  of bnfold's result, with its interval
-    change              faster, slower, or no change: what the interval says
-    load_speedup        of making a session
+    detectable          the least speed-up that could have been found, by a control
+    change              faster, slower, no change, or inconclusive
+    load_speedup        of making a session in a fresh process; empty without ``--loads``
 """
 
 from __future__ import annotations
@@ -28,8 +35,9 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -38,10 +46,16 @@ from benchmarks import fold
 from benchmarks.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 LEVELS = ("disabled", "basic", "extended", "all")
 UNFOLDED = "unfolded"
+REPAIRS = "repairs"
+_TRAINED = sorted(Path(__file__).parents[1].glob("models/*/model.onnx"))
+NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
+    **ARCHITECTURES,
+    **{file.parent.name: partial(onnx.load, file) for file in _TRAINED},
+}
 RIVALS = ("onnxruntime", "onnxscript", "onnxslim", "onnxsim")
 _TIMEOUT = 120.0  # seconds that a tool may fold
 
@@ -57,21 +71,23 @@ class Row:
     own_left: int
     status: str
     provider: str
+    batch: int
     level: str
     reference_ms: float
     speedup: float
     low: float
     high: float
+    detectable: float
     change: str
     load_speedup: float
 
 
-def measure(network: str, rivals: Sequence[str], levels: Sequence[str], pairs: int, folder: Path) -> Iterator[Row]:
-    """Fold one network with every tool, and time bnfold's result against the others."""
+def measure(network: str, rivals: Sequence[str], grid: Mapping[str, Any], folder: Path) -> Iterator[Row]:
+    """Fold one network with every tool, and time bnfold's result against the others at all places of a grid."""
     place = fold.Workplace(folder, _TIMEOUT)
     source = folder / network / "model.onnx"
     source.parent.mkdir()
-    onnx.save(ARCHITECTURES[network](), source)
+    onnx.save(NETWORKS[network](), source)
     _, total = fold.count(source)
     failure = place.fold("bnfold", source).failure
     if failure:
@@ -80,52 +96,56 @@ def measure(network: str, rivals: Sequence[str], levels: Sequence[str], pairs: i
     if not bnfold.verify(source, own):
         raise SystemExit(f"{network}: what bnfold wrote is not equivalent")
     _, own_left = fold.count(own)
-    for rival in (UNFOLDED, *rivals):
+    for rival in (UNFOLDED, *([REPAIRS] if own_left else []), *rivals):
         other, status = source, "ok"
-        if rival != UNFOLDED:
+        if rival == REPAIRS:
+            other = place.target(rival)
+            bnfold.fold(source, repairs=True).save(other)
+        elif rival != UNFOLDED:
             status = place.fold(rival, source).failure or "ok"
             other = place.target(rival)
         left = fold.count(other)[1] if status == "ok" else total
         known = (network, total, rival, left, own_left)
-        yield from _against(known, other, own, levels, pairs) if status == "ok" else [_failed(known, status)]
+        yield from _against(known, other, own, grid) if status == "ok" else [_failed(known, status)]
         place.clear(rival)
 
 
-def _against(
-    known: tuple[str, int, str, int, int], other: Path, own: Path, levels: Sequence[str], pairs: int
-) -> Iterator[Row]:
+def _against(known: tuple[str, int, str, int, int], other: Path, own: Path, grid: Mapping[str, Any]) -> Iterator[Row]:
     try:
-        result = bnfold.benchmark(other, own, levels=levels, pairs=pairs)
+        result = bnfold.benchmark(other, own, **grid)
     except bnfold.BnfoldError as error:
         yield _failed(known, str(error)[:200])
         return
-    for one in result.levels:
+    for one in result.cells:
         latency = one.latency
         yield Row(
             *known,
             status="ok",
-            provider="cpu",
+            provider=one.provider,
+            batch=one.batch,
             level=str(one.level),
-            reference_ms=latency.reference * 1000,
+            reference_ms=latency.reference.median * 1000,
             speedup=latency.speedup,
             low=latency.low,
             high=latency.high,
+            detectable=latency.detectable,
             change=str(latency.change),
-            load_speedup=one.load.speedup,
+            load_speedup=one.load.speedup if one.load else float("nan"),
         )
 
 
 def _failed(known: tuple[str, int, str, int, int], status: str) -> Row:
     nothing = float("nan")
-    return Row(*known, status, "cpu", "", nothing, nothing, nothing, nothing, "", nothing)
+    return Row(*known, status, "", 0, "", nothing, nothing, nothing, nothing, nothing, "", nothing)
 
 
 def slower(rows: Iterable[Row]) -> list[str]:
     """Where bnfold's result is slower than another's, beyond the noise."""
     return [
-        f"{row.network}, {row.level}: {row.speedup:.2f}× by {row.against} ({row.low:.2f} to {row.high:.2f})"
+        f"{row.network}, {row.provider}, batch {row.batch}, {row.level}: "
+        f"{row.speedup:.2f}× by {row.against} ({row.low:.2f} to {row.high:.2f})"
         for row in rows
-        if row.status == "ok" and row.high < 1
+        if row.status == "ok" and row.change == "slower"
     ]
 
 
@@ -156,9 +176,11 @@ def _show(row: Row) -> None:
     if row.status != "ok":
         print(f"{named}  {row.status}")
         return
+    load = f"  load {row.load_speedup:.2f}×" if row.load_speedup == row.load_speedup else ""
     print(
-        f"{named}  {row.level:9s} {row.reference_ms:8.3f} ms  {row.speedup:5.2f}× ({row.low:.2f} to {row.high:.2f}) "
-        f"{row.change:10s} load {row.load_speedup:.2f}×",
+        f"{named}  {row.provider} {row.batch} {row.level:9s} {row.reference_ms:8.3f} ms  "
+        f"{row.speedup:5.2f}× ({row.low:.2f} to {row.high:.2f}) "
+        f"{row.change}{load}",
         flush=True,
     )
 
@@ -166,11 +188,14 @@ def _show(row: Row) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fold, time, print a line a row, and write a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.partition("\n")[0])
-    parser.add_argument("--networks", nargs="+", choices=list(ARCHITECTURES), default=list(ARCHITECTURES))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument(
         "--tools", nargs="*", choices=RIVALS, default=list(RIVALS), help="whose results to time against"
     )
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+    parser.add_argument("--providers", nargs="+", default=["cpu"], help="such as openvino or cuda")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--loads", action="store_true", help="time making a session, too, in fresh processes")
     parser.add_argument("--pairs", type=int, default=7, help="pairs of sessions, for each ratio")
     parser.add_argument("--folder", type=Path, help="where to work")
     parser.add_argument("--output", type=Path, help="where to write the results")
@@ -178,10 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rivals = [tool for tool in options.tools if fold.tool_version(tool) is not None]
     surroundings = environment(rivals, options.pairs)
     print(", ".join(f"{name} {value}" for name, value in surroundings.items()))
+    grid = {name: getattr(options, name) for name in ("levels", "providers", "batches", "loads", "pairs")}
     rows: list[Row] = []
     for network in options.networks:
         with tempfile.TemporaryDirectory(prefix="bnfold-benchmark-", dir=options.folder) as folder:
-            for row in measure(network, rivals, options.levels, options.pairs, Path(folder).resolve()):
+            for row in measure(network, rivals, grid, Path(folder).resolve()):
                 _show(row)
                 rows.append(row)
     missing = [tool for tool in options.tools if tool not in rivals]

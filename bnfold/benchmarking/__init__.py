@@ -82,6 +82,7 @@ def benchmark(
     pairs: int = 7,
     warmup: int = 3,
     time_budget: float | None = None,
+    loads: bool = True,
     processes: bool = False,
     profile: bool = False,
     min_speedup: str | float | Sequence[str | float] = (),
@@ -107,6 +108,8 @@ def benchmark(
         pairs: How many samples at each place, at least; 2 or more, and 7 or more for an interval worth having.
         warmup: How many inferences of each session are not timed.
         time_budget: Seconds for everything, in equal parts; in what ``pairs`` leave of them there are more pairs.
+        loads: Whether making a session, the first inference and memory are measured, too; they take most of the time,
+            and come by themselves with ``processes``.
         processes: Whether the latencies, too, are taken in fresh processes: four for a pair, in the order A B B A.
         profile: Whether to tell where the time goes, operator by operator, at each place.
         min_speedup: ``1.05@disabled`` demands of the lower bound of the latency's interval at that level, everywhere
@@ -139,7 +142,7 @@ def benchmark(
         feeds = _feeds(left, dict.fromkeys(batches), timeout)
         places = [place for place in places if place.batch in feeds]
         subject = f"{left.name} against {right.name}"
-        timer = Timer((left.path, right.path), subject, pairs, warmup, processes, timeout)
+        timer = Timer((left.path, right.path), subject, pairs, warmup, loads, processes, timeout)
         cells = []
         for index, place in enumerate(places):
             tell(f"{pairs} pairs{' or more' * (time_budget is not None)}, {place}")

@@ -36,6 +36,7 @@ class Timer:
         subject: What to call them in messages.
         pairs: How many pairs there are at least.
         warmup: Inferences of each session that are not timed.
+        loads: Whether there are pairs of processes at all.
         processes: Whether the latencies come from pairs of processes.
         timeout: Seconds that a child process may take beside its part of the budget.
     """
@@ -44,6 +45,7 @@ class Timer:
     subject: str
     pairs: int
     warmup: int
+    loads: bool
     processes: bool
     timeout: float
 
@@ -55,17 +57,9 @@ class Timer:
             ProviderError: The provider did not run one of the models.
         """
         end = time.monotonic() + seconds
-        measured = self._measured(place, feed, _TOGETHER * seconds)
-        pairs, control = measure_processes(
-            self.paths,
-            place,
-            feed,
-            pairs=self.pairs,
-            seconds=end - time.monotonic(),
-            timeout=self.timeout,
-            warmup=self.warmup,
-            iterations=measured.iterations if self.processes else 0,
-        )
+        alone = self.loads or self.processes
+        measured = self._measured(place, feed, (_TOGETHER if alone else 1) * seconds)
+        pairs, control = self._alone(place, feed, measured, end - time.monotonic()) if alone else ([], [])
         within, against_itself = measured.pairs, measured.control
         if self.processes:
             within, against_itself = [pair.latency for pair in pairs], [pair.latency for pair in control]
@@ -76,8 +70,8 @@ class Timer:
             level=place.level,
             inputs=shapes_of(feed),
             latency=latency_of(within, against_itself),
-            load=timing([pair.load for pair in pairs], [pair.load for pair in control]),
-            first=timing([pair.first for pair in pairs], [pair.first for pair in control]),
+            load=timing([pair.load for pair in pairs], [pair.load for pair in control]) if alone else None,
+            first=timing([pair.first for pair in pairs], [pair.first for pair in control]) if alone else None,
             reference_memory=_memory(pairs, 0),
             candidate_memory=_memory(pairs, 1),
             iterations=measured.iterations,
@@ -91,6 +85,21 @@ class Timer:
             "bnfold.benchmarking.measuring:measure", arguments, subject=self.subject, timeout=self.timeout + seconds
         )
         return measured
+
+    def _alone(
+        self, place: Place, feed: Feeds, measured: Measured, seconds: float
+    ) -> tuple[list[ProcessPair], list[ProcessPair]]:
+        """Pairs of fresh processes, and their control."""
+        return measure_processes(
+            self.paths,
+            place,
+            feed,
+            pairs=self.pairs,
+            seconds=seconds,
+            timeout=self.timeout,
+            warmup=self.warmup,
+            iterations=measured.iterations if self.processes else 0,
+        )
 
 
 def latency_of(pairs: Sequence[Pair], control: Sequence[Pair]) -> Timing:

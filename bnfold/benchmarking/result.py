@@ -84,10 +84,10 @@ class Cell:
         level: ``disabled``, ``basic``, ``extended`` or ``all`` (the default of onnxruntime).
         inputs: Name and shape of each input that was fed.
         latency: One inference.
-        load: Making the first session of a fresh process.
-        first: The first inference of that session.
+        load: Making the first session of a fresh process; null where only latencies were measured.
+        first: The first inference of that session; null as well.
         reference_memory: By how many bytes these two raise the peak of that process's resident memory, the median;
-            null where the system does not tell.
+            null where the system does not tell, and where there is no ``load``.
         candidate_memory: The same of the candidate.
         iterations: Inferences in each of the four blocks of a pair.
     """
@@ -98,8 +98,8 @@ class Cell:
     level: Level
     inputs: tuple[str, ...]
     latency: Timing
-    load: Timing
-    first: Timing
+    load: Timing | None
+    first: Timing | None
     reference_memory: int | None
     candidate_memory: int | None
     iterations: int

@@ -45,6 +45,9 @@ def bench(
         float | None,
         typer.Option(min=1, metavar="SECONDS", help="More pairs while time lasts; equal parts for all places."),
     ] = None,
+    loads: Annotated[
+        bool, typer.Option("--loads/--no-loads", help="Time loading and the first inference too, in fresh processes.")
+    ] = True,
     processes: Annotated[
         bool, typer.Option("--processes", help="Take the latencies, too, in fresh processes: four for a pair, A B B A.")
     ] = False,
@@ -77,6 +80,7 @@ def bench(
             pairs=pairs,
             warmup=warmup,
             time_budget=time_budget,
+            loads=loads,
             processes=processes,
             profile=profile,
             min_speedup=min_speedup or (),

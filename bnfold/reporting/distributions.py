@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnfold.reporting.pictures import Distribution
+from bnfold.reporting.timing import timings
 
 if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, Timing
@@ -14,11 +15,7 @@ __all__ = ["distribution", "distributions"]
 
 def distributions(result: Benchmark) -> tuple[Distribution, ...]:
     """Latency, load and first inference, at each place."""
-    return tuple(
-        distribution(f"{cell}, {what}", timing)
-        for cell in result.cells
-        for what, timing in (("latency", cell.latency), ("load", cell.load), ("first run", cell.first))
-    )
+    return tuple(distribution(f"{cell}, {what}", timing) for cell in result.cells for what, timing in timings(cell))
 
 
 def distribution(label: str, timing: Timing) -> Distribution:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bnfold.benchmarking import Benchmark, Cell, Gate, Times, Timing
     from bnfold.reporting.document import Block, Style
 
-__all__ = ["document", "suite"]
+__all__ = ["document", "suite", "timings"]
 
 _CPU = "cpu"
 _DEFAULT_LEVEL = "all"
@@ -24,7 +24,7 @@ def document(result: Benchmark) -> Document:
     """Times with their intervals, memory, what the models are, and the answer in one sentence a place."""
     blocks = (
         _times(result),
-        _memory(result),
+        *_memory(result),
         *model_facts.blocks(result.reference, result.candidate),
         *_own_folds(result),
         *profiles.blocks(result.profiles),
@@ -41,7 +41,7 @@ def suite(result: Benchmark) -> Suite:
     figures = [
         Case(f"{what} ({cell})", Outcome.PASS, _words(timing))
         for cell in result.cells
-        for what, timing in _timings(cell)
+        for what, timing in timings(cell)
     ]
     demands = [
         Case(f"speed-up {gate}", Outcome.PASS if gate.passed else Outcome.FAIL, _verdict(gate)) for gate in result.gates
@@ -49,8 +49,10 @@ def suite(result: Benchmark) -> Suite:
     return Suite("bench", (*figures, *demands))
 
 
-def _timings(cell: Cell) -> tuple[tuple[str, Timing], ...]:
-    return ("latency", cell.latency), ("load", cell.load), ("first run", cell.first)
+def timings(cell: Cell) -> tuple[tuple[str, Timing], ...]:
+    """What was timed at a place, by its name."""
+    timings = (("latency", cell.latency), ("load", cell.load), ("first run", cell.first))
+    return tuple((what, timing) for what, timing in timings if timing is not None)
 
 
 def _varying(result: Benchmark) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def _where(result: Benchmark, cell: Cell) -> tuple[str, ...]:
 
 def _times(result: Benchmark) -> Table:
     figures = ("reference", "candidate", "speed-up", "95 %", "detectable")
-    rows = [(*_where(result, cell), what, *_time(timing)) for cell in result.cells for what, timing in _timings(cell)]
+    rows = [(*_where(result, cell), what, *_time(timing)) for cell in result.cells for what, timing in timings(cell)]
     return Table((*_varying(result), "", *figures, "verdict"), tuple(rows), numeric=frozenset(figures))
 
 
@@ -84,13 +86,14 @@ def _milliseconds(times: Times) -> str:
     return f"{times.median * 1000:.3f} ms ({times.low * 1000:.3f} to {times.high * 1000:.3f})"
 
 
-def _memory(result: Benchmark) -> Table:
+def _memory(result: Benchmark) -> list[Table]:
     figures = ("memory, reference", "memory, candidate")
     rows = [
         (*_where(result, cell), _mebibytes(cell.reference_memory), _mebibytes(cell.candidate_memory))
         for cell in result.cells
     ]
-    return Table((*_varying(result), *figures), tuple(rows), numeric=frozenset(figures))
+    known = any(cell.reference_memory is not None for cell in result.cells)
+    return [Table((*_varying(result), *figures), tuple(rows), numeric=frozenset(figures))] if known else []
 
 
 def _mebibytes(memory: int | None) -> str:
@@ -110,11 +113,12 @@ def _conditions(result: Benchmark) -> list[Text]:
     most = max(len(cell.latency.speedups) for cell in result.cells)
     pairs = f"{least}" if least == most else f"{least} to {most}"
     kind = "processes, A B B A" if result.processes else "sessions"
+    alone = "; loads, first runs and memory in fresh processes" if first.load is not None else ""
     return [
         Text(f"{result.runtime}, {', '.join([*where, *fed])}", "dim"),
         Text(
             f"{pairs} pairs of fresh {kind}: ratio of medians, geometric mean; a third as many of the reference "
-            "against itself; loads, first runs and memory in fresh processes",
+            f"against itself{alone}",
             "dim",
         ),
     ]
@@ -126,7 +130,8 @@ def _answers(result: Benchmark) -> list[Text]:
         (*rest, _), names = _where(result, cell), _varying(result)
         place = "".join(f"{name} {value}, " for name, value in zip(names, rest, strict=False))
         where = f"{place}level {cell.level}" + " (the default of onnxruntime)" * (cell.level == _DEFAULT_LEVEL)
-        text = f"{where[0].upper()}{where[1:]}: {_words(cell.latency)}; loads: {_words(cell.load)}"
+        text = f"{where[0].upper()}{where[1:]}: {_words(cell.latency)}"
+        text += f"; loads: {_words(cell.load)}" if cell.load is not None else ""
         answers.append(Text(text, _STYLES[cell.latency.change]))
     return answers
 

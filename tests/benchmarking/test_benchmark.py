@@ -87,6 +87,14 @@ def test_pairs_of_processes_give_every_figure():
     assert cell.latency.reference.median < cell.first.reference.median  # the first of a process is not among them
 
 
+def test_without_loads_there_are_latencies_alone_unless_they_come_from_processes():
+    (cell,) = benchmark(parse(RELU), parse(RELU), pairs=2, levels=("all",), loads=False).cells
+    assert (cell.load, cell.first, cell.reference_memory, cell.candidate_memory) == (None,) * 4
+    (cell,) = benchmark(parse(RELU), parse(RELU), pairs=2, levels=("all",), loads=False, processes=True).cells
+    assert cell.load is not None
+    assert cell.first is not None
+
+
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_budget_buys_more_pairs(processes):
     result = benchmark(parse(RELU), parse(RELU), pairs=2, levels=("all",), time_budget=8, processes=processes)

@@ -48,6 +48,15 @@ def test_what_tells_the_places_apart_is_a_column_and_nothing_else():
     assert conditions[1].startswith("3 to 4 pairs")
 
 
+def test_where_only_latencies_were_measured_nothing_else_is_shown():
+    alone = dataclasses.replace(cell("all", latency=FASTER), load=None, first=None, reference_memory=None)
+    times, facts, *rest = document(of_cells(alone)).blocks
+    assert [row[1] for row in times.rows] == ["latency"]
+    assert facts.columns[0] == "model"
+    assert not any("load" in text.text or "memory" in text.text for text in rest)
+    assert len(suite(of_cells(alone)).cases) == 1
+
+
 def test_pairs_of_processes_are_called_so():
     result = dataclasses.replace(benchmark(all=SAME), processes=True)
     assert any("3 pairs of fresh processes, A B B A" in getattr(block, "text", "") for block in document(result).blocks)
