@@ -100,6 +100,7 @@ def measure(network: str, rivals: Sequence[str], grid: Mapping[str, Any], folder
         other, status = source, "ok"
         if rival == REPAIRS:
             other = place.target(rival)
+            other.parent.mkdir()
             bnfold.fold(source, repairs=True).save(other)
         elif rival != UNFOLDED:
             status = place.fold(rival, source).failure or "ok"
