@@ -25,6 +25,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bnfold.cli import bench, check, doctor, export, fold, inspect, train, verify
+from bnfold.cli.lists import spread
 from bnfold.cli.startup import start_fast
 from bnfold.errors import BnfoldError
 
@@ -80,7 +81,7 @@ def main() -> NoReturn:
     start_fast()
     atexit.register(gc.freeze)  # what is still there goes with the process: no need to look for cycles in it
     try:
-        app()
+        app(args=spread(sys.argv[1:]))
     except BnfoldError as error:
         _complain(str(error))
         sys.exit(error.exit_code)

@@ -22,14 +22,14 @@ def bench(
     level: Annotated[
         list[Level] | None,
         typer.Option(
-            help="How much onnxruntime may optimise. Repeatable. Default: disabled, and all, its own default."
+            help="How much onnxruntime may optimise; one or several. Default: disabled, and all, its own default."
         ),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="What symbolic batch dimensions become. Repeatable. Default: 1.")
+        list[int] | None, typer.Option(min=1, help="What symbolic batch dimensions become; one or several. Default: 1.")
     ] = None,
     threads: Annotated[
-        list[int] | None, typer.Option(min=1, help="Threads of one inference on the CPU. Repeatable. Default: 1.")
+        list[int] | None, typer.Option(min=1, help="Threads of one inference on the CPU; one or several. Default: 1.")
     ] = None,
     provider: Annotated[
         list[str] | None,

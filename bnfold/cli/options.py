@@ -82,7 +82,7 @@ ProviderOption = Annotated[
 ]
 LevelOption = Annotated[
     list[Level] | None,
-    typer.Option("--level", help="How much onnxruntime may optimise, beside nothing at all. Repeatable."),
+    typer.Option("--level", help="How much onnxruntime may optimise, beside nothing at all; one or several."),
 ]
 InputsOption = Annotated[
     list[Path] | None,

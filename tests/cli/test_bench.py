@@ -32,7 +32,7 @@ def test_prints_both_levels_and_exits_with_0_whatever_is_faster(command):
 
 def test_json_holds_every_pair_of_every_place(command):
     code, out, _ = command(
-        *("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "basic", "--level", "all", "--batch", "1"),
+        *("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "basic", "all", "--batch", "1"),
         *("--batch", "3", "--threads", "2", "--warmup", "1", "--processes", "--provider", "cpu", "--format", "json"),
     )
     report = json.loads(out)
