@@ -5,6 +5,7 @@ certificate/      every rewritten weight recomputed in float64, and nothing run
 weights.py        what that comes to
 oracle.py         the reference's function in float64, to judge both by; inference_ops.py, window_ops.py: its operators
 neighbours.py     how far models that are as good as the reference lie from it
+edges.py          inputs on which rounding decides
 expense.py        how much of the oracle to take, by what folding/cost.py estimates
 outputs.py        every output, by the rule
 judging.py        the rule and its limits
@@ -171,9 +172,9 @@ def verify(
         checks += [Check("inputs", Verdict.NOTE, note) for note in notes]
         checks += [Check("inputs", Verdict.FAIL, failure) for failure in failures]
         checks += how
-        neighbours = partial(runner.run_neighbours, left.path)
+        witnesses = runner.witnesses(left.path, right.path)
         tasks: list[Callable[[], Compared]] = [
-            partial(judge_outputs, sets, expected, got, exact, neighbours, limits),
+            partial(judge_outputs, sets, expected, got, exact, witnesses, limits),
             *(
                 partial(compare_there, *place, (left.path, right.path), sets, exact, limits)
                 for place in zip(settings, runners, strict=True)

@@ -17,6 +17,8 @@ tolerance, relative to the largest value of the output, or to four times what mo
 to a ceiling. The same tolerance decides at single positions: where float64 is not finite but both models are, they are
 compared with each other; where the reference is not finite but float64 is, a finite candidate is compared with float64.
 
+Sets of inputs on which rounding decides are found by the candidate's own neighbours, and left out (``edges.py``).
+
 No channel may err four times as much as in the worst of the nine either (``channels.py``): the norm over the whole
 output hides a small channel beside a large one.
 
@@ -37,7 +39,7 @@ from bnfold.verifying.integers import judge_integers
 from bnfold.verifying.likeness import likeness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -84,6 +86,18 @@ class OutputRuns:
     candidate: Sequence[Array]
     exact: Sequence[Array] | None
     neighbours: Callable[[], Sequence[Sequence[Array]]]
+
+    def without(self, left_out: Collection[int]) -> OutputRuns:
+        """The other sets of inputs."""
+        kept = [index for index in range(len(self.sets)) if index not in left_out]
+        return OutputRuns(
+            self.name,
+            [self.sets[index] for index in kept],
+            [self.reference[index] for index in kept],
+            [self.candidate[index] for index in kept],
+            None if self.exact is None else [self.exact[index] for index in kept],
+            lambda: [self.neighbours()[index] for index in kept],
+        )
 
 
 def judge(runs: OutputRuns, tolerance: float | None = None) -> tuple[list[Check], OutputFigures]:

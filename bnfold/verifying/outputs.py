@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from bnfold.verifying.comparison import Check, Verdict
+from bnfold.verifying.edges import edges
 from bnfold.verifying.judging import OutputRuns, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bnfold.runtime.inputs import InputSet
     from bnfold.runtime.sessions import Outputs
-    from bnfold.verifying.comparison import Check, OutputFigures
+    from bnfold.verifying.comparison import OutputFigures
 
     Neighbours = Callable[[Sequence[InputSet]], Sequence[Sequence[Outputs]]]
 
-__all__ = ["judge_outputs"]
+__all__ = ["Witnesses", "judge_outputs"]
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """What is run only where the outputs of the two models leave a doubt; each takes some of the sets of inputs.
+
+    Attributes:
+        of_reference: The neighbours of the reference.
+        of_candidate: Those of the candidate.
+        exactly: The candidate in float64; None where that cannot be had.
+    """
+
+    of_reference: Neighbours
+    of_candidate: Neighbours
+    exactly: Callable[[Sequence[InputSet]], Sequence[Outputs | None]]
 
 
 def judge_outputs(
@@ -25,7 +45,7 @@ def judge_outputs(
     reference: Sequence[Outputs],
     candidate: Sequence[Outputs],
     exact: Sequence[Outputs | None],
-    neighbours: Neighbours,
+    witnesses: Witnesses,
     tolerances: Mapping[str, float],
 ) -> tuple[list[Check], list[OutputFigures]]:
     """The checks and figures of every output.
@@ -35,7 +55,7 @@ def judge_outputs(
         reference: The reference's outputs for each.
         candidate: The candidate's.
         exact: The reference's function in float64 for each; None where there was no oracle.
-        neighbours: Runs the neighbours on some of the sets.
+        witnesses: Asked on some of the sets, if there is a doubt.
         tolerances: What outputs may differ by, by name; ``""`` is for all others.
     """
     covered = [index for index, truth in enumerate(exact) if truth is not None]
@@ -46,21 +66,60 @@ def judge_outputs(
             [reference[index] for index in indices],
             [candidate[index] for index in indices],
             [truth for index in indices if (truth := exact[index]) is not None] or None,
-            _once(neighbours, [inputs[index] for index in indices]),
+            _once(witnesses.of_reference, [inputs[index] for index in indices]),
         )
         for indices in (covered, uncovered)
         if indices
     ]
+    second = _Second(witnesses, inputs, covered)
     checks, figures = [], []
     for name in reference[0]:
         found_of = []
         for number, part in enumerate(parts):
-            found, figure = judge(_runs_of(name, *part), tolerances.get(name, tolerances.get("")))
+            found, figure = _judge(_runs_of(name, *part), tolerances.get(name, tolerances.get("")), second)
             note = f" on {len(part[0])} further inputs" if number else ""
             checks += [replace(check, name=f"{check.name}{note}") for check in found]
             found_of.append(figure)
         figures.append(_worst(found_of))
     return checks, figures
+
+
+class _Second:
+    """What the candidate's witnesses say of single sets, asked once for all outputs.
+
+    Args:
+        witnesses: Who.
+        inputs: All sets.
+        covered: Which of them are meant, by index.
+    """
+
+    def __init__(self, witnesses: Witnesses, inputs: Sequence[InputSet], covered: Sequence[int]) -> None:
+        self._sets = [inputs[index] for index in covered]
+        self._exactly = cache(lambda index: witnesses.exactly([self._sets[index]])[0])
+        self._neighbours = cache(lambda index: witnesses.of_candidate([self._sets[index]])[0])
+
+    def exactly(self, name: str, index: int) -> NDArray[np.generic] | None:
+        outputs = self._exactly(index)
+        return None if outputs is None else outputs[name]
+
+    def neighbours(self, name: str, index: int) -> list[NDArray[np.generic]]:
+        return [outputs[name] for outputs in self._neighbours(index)]
+
+
+def _judge(runs: OutputRuns, tolerance: float | None, second: _Second) -> tuple[list[Check], OutputFigures]:
+    """As ``judge``, without the sets on which rounding decides, if those are all that is wrong."""
+    checks, figures = judge(runs, tolerance)
+    if tolerance is not None or all(check.verdict is not Verdict.FAIL for check in checks):
+        return checks, figures
+    left_out = edges(runs, partial(second.exactly, runs.name), partial(second.neighbours, runs.name))
+    if not left_out:
+        return checks, figures
+    rest, of_rest = judge(runs.without(left_out))
+    names = ", ".join(runs.sets[index] for index in left_out)
+    message = f"left out, for rounding decides there, while float64 finds the two models equal: {names}"
+    return [Check(f"inputs of '{runs.name}'", Verdict.WARN, message), *rest], replace(
+        of_rest, needed_tolerance=figures.needed_tolerance
+    )
 
 
 def _once(neighbours: Neighbours, inputs: Sequence[InputSet]) -> Callable[[], Sequence[Sequence[Outputs]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from bnfold.runtime.sessions import Level, Refusal
 from bnfold.verifying.comparison import Check, Verdict
 from bnfold.verifying.expense import BUDGET, Oracle, TooExpensive
 from bnfold.verifying.judging import NEIGHBOURS
+from bnfold.verifying.outputs import Witnesses
 
 if TYPE_CHECKING:
     import threading
@@ -158,6 +160,14 @@ class Runner:
         )
         by_set = zip(*by_neighbour, strict=True)
         return [[result for result in results if not isinstance(result, Refusal)] for results in by_set]
+
+    def witnesses(self, reference: str, candidate: str) -> Witnesses:
+        """Who is asked if the outputs of two models leave a doubt."""
+        return Witnesses(
+            partial(self.run_neighbours, reference),
+            partial(self.run_neighbours, candidate),
+            lambda inputs: self._evaluate(candidate, inputs, widen=True, budget=BUDGET)[0],
+        )
 
     def _run(self, path: str, inputs: Sequence[InputSet]) -> list[Outputs | Refusal]:
         results: list[Outputs | Refusal] = self._call("bnfold.runtime.sessions:run", path, inputs, level=self.level)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bnfold.errors import BnfoldError, ExecutionError
@@ -100,7 +99,7 @@ def compare_there(
             truth.append(exact[index])
     if not sets:
         raise ExecutionError(f"{setting}: no input was taken by both models; {checks[-1].message}")
-    found, figures = judge_outputs(sets, expected, got, truth, partial(runner.run_neighbours, paths[0]), tolerances)
+    found, figures = judge_outputs(sets, expected, got, truth, runner.witnesses(*paths), tolerances)
     checks += [replace(check, name=f"{check.name} ({setting})") for check in found]
     return checks, [replace(one, provider=str(setting.provider), level=str(setting.level)) for one in figures]
 
