@@ -104,7 +104,8 @@ def benchmark(
         batches: What symbolic first dimensions become; those that change no input are left out.
         threads: How many threads one inference on the CPU uses.
         providers: Execution providers, as ``cuda`` or ``cuda:device_id=1``. To ask for one is a demand, as for
-            ``verify``, and numbers are kept as wide as there unless an option says otherwise.
+            ``verify``; but its options are onnxruntime's defaults. CUDA is timed with TF32, its default, and without
+            it, unless ``use_tf32`` is given; from host to host, and from device to device.
         pairs: How many samples at each place, at least; 2 or more, and 7 or more for an interval worth having.
         warmup: How many inferences of each session are not timed.
         time_budget: Seconds for everything, in equal parts; in what ``pairs`` leave of them there are more pairs.

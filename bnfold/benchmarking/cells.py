@@ -11,6 +11,7 @@ from bnfold.benchmarking.grid import shapes_of
 from bnfold.benchmarking.processes import measure_processes
 from bnfold.benchmarking.result import Cell
 from bnfold.benchmarking.statistics import timing
+from bnfold.runtime.binding import device_of
 from bnfold.runtime.isolation import run_isolated
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bnfold.benchmarking.measuring import Measured, Pair
     from bnfold.benchmarking.processes import ProcessPair
     from bnfold.benchmarking.result import Timing
+    from bnfold.runtime.binding import Device
     from bnfold.runtime.sessions import Feeds
 
 __all__ = ["Timer", "latency_of"]
@@ -58,7 +60,10 @@ class Timer:
         """
         end = time.monotonic() + seconds
         alone = self.loads or self.processes
-        measured = self._measured(place, feed, (_TOGETHER if alone else 1) * seconds)
+        device = device_of(place.provider)
+        share = (_TOGETHER if alone else 1) * seconds / (2 if device else 1)
+        measured = self._measured(place, feed, share)
+        there = self._measured(place, feed, share, device) if device else None
         pairs, control = self._alone(place, feed, measured, end - time.monotonic()) if alone else ([], [])
         within, against_itself = measured.pairs, measured.control
         if self.processes:
@@ -69,7 +74,9 @@ class Timer:
             batch=place.batch,
             level=place.level,
             inputs=shapes_of(feed),
+            settings=measured.settings,
             latency=latency_of(within, against_itself),
+            on_device=latency_of(there.pairs, there.control) if there else None,
             load=timing([pair.load for pair in pairs], [pair.load for pair in control]) if alone else None,
             first=timing([pair.first for pair in pairs], [pair.first for pair in control]) if alone else None,
             reference_memory=_memory(pairs, 0),
@@ -77,10 +84,12 @@ class Timer:
             iterations=measured.iterations,
         )
 
-    def _measured(self, place: Place, feed: Feeds, seconds: float) -> Measured:
+    def _measured(self, place: Place, feed: Feeds, seconds: float, device: Device | None = None) -> Measured:
         """The latencies of pairs of sessions; where processes give them, only what the models demand of the place."""
         arguments: dict[str, object] = {"paths": self.paths, "place": place, "feed": feed, "warmup": self.warmup}
-        arguments |= {"pairs": 0, "seconds": 0} if self.processes else {"pairs": self.pairs, "seconds": seconds}
+        none = self.processes and device is None
+        arguments |= {"pairs": 0, "seconds": 0} if none else {"pairs": self.pairs, "seconds": seconds}
+        arguments["device"] = device
         measured: Measured = run_isolated(
             "bnfold.benchmarking.measuring:measure", arguments, subject=self.subject, timeout=self.timeout + seconds
         )

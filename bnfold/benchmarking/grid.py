@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bnfold.runtime.sessions import Feeds
 
 __all__ = ["Place", "grid", "parse_levels", "shapes_of"]
+
+_TF32 = "use_tf32"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ def grid(
 ) -> list[Place]:
     """All combinations, each once, the level changing fastest.
 
+    Providers are as onnxruntime has them. CUDA, by its default, multiplies float32 in TF32, with fewer bits: unless
+    that is asked for or against, it is there twice, as it is and without.
+
     Raises:
         BnfoldError: One of the lists is empty, a number is below 1, or a provider's options cannot be read.
     """
@@ -53,8 +58,19 @@ def grid(
     for what, numbers in (("threads", threads), ("batch", batches)):
         if min(numbers) < 1:
             raise BnfoldError(f"--{what} {min(numbers)}: give a number from 1 on")
-    where = [CPU if provider.is_cpu else provider for provider in map(parse, providers)]
+    where = [variant for provider in map(parse, providers) for variant in _variants(provider)]
     return [Place(*one) for one in dict.fromkeys(product(where, threads, batches, levels))]
+
+
+def _variants(provider: Provider) -> list[Provider]:
+    if provider.is_cpu:
+        return [CPU]
+    given = replace(provider, wide=False)
+    if provider.name != "CUDAExecutionProvider" or _TF32 in dict(provider.options):
+        return [given]
+    separator = "," if provider.options else ":"
+    without = replace(given, label=f"{provider.label}{separator}{_TF32}=0", options=(*provider.options, (_TF32, "0")))
+    return [given, without]
 
 
 def parse_levels(levels: Sequence[Level | str]) -> list[Level]:

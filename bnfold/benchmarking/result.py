@@ -83,7 +83,10 @@ class Cell:
         batch: What symbolic first dimensions became.
         level: ``disabled``, ``basic``, ``extended`` or ``all`` (the default of onnxruntime).
         inputs: Name and shape of each input that was fed.
-        latency: One inference.
+        settings: What the execution provider says its options are, such as ``cudnn_conv_algo_search``; nothing for
+            the CPU.
+        latency: One inference, from inputs in the host's memory to outputs there.
+        on_device: One inference from the device's memory to the device's; null for providers that have none.
         load: Making the first session of a fresh process; null where only latencies were measured.
         first: The first inference of that session; null as well.
         reference_memory: By how many bytes these two raise the peak of that process's resident memory, the median;
@@ -97,7 +100,9 @@ class Cell:
     batch: int
     level: Level
     inputs: tuple[str, ...]
+    settings: Mapping[str, str]
     latency: Timing
+    on_device: Timing | None
     load: Timing | None
     first: Timing | None
     reference_memory: int | None

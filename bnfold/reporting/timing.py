@@ -18,6 +18,7 @@ _CPU = "cpu"
 _DEFAULT_LEVEL = "all"
 _STYLES: dict[str, Style] = {"faster": "good", "slower": "bad", "no change": "plain", "inconclusive": "warning"}
 _MIB = 1 << 20
+_TELLING = ("cudnn_conv_algo_search", "use_tf32")
 
 
 def document(result: Benchmark) -> Document:
@@ -51,7 +52,12 @@ def suite(result: Benchmark) -> Suite:
 
 def timings(cell: Cell) -> tuple[tuple[str, Timing], ...]:
     """What was timed at a place, by its name."""
-    timings = (("latency", cell.latency), ("load", cell.load), ("first run", cell.first))
+    timings = (
+        ("latency", cell.latency),
+        ("on the device", cell.on_device),
+        ("load", cell.load),
+        ("first run", cell.first),
+    )
     return tuple((what, timing) for what, timing in timings if timing is not None)
 
 
@@ -121,7 +127,18 @@ def _conditions(result: Benchmark) -> list[Text]:
             f"against itself{alone}",
             "dim",
         ),
+        *_settings(result),
     ]
+
+
+def _settings(result: Benchmark) -> list[Text]:
+    """What of the providers' options decides how fast and how exact a convolution is."""
+    found = dict.fromkeys(
+        f"{cell.provider}: " + ", ".join(f"{name} {cell.settings[name]}" for name in _TELLING if name in cell.settings)
+        for cell in result.cells
+        if any(name in cell.settings for name in _TELLING)
+    )
+    return [Text("; ".join(found), "dim")] if found else []
 
 
 def _answers(result: Benchmark) -> list[Text]:

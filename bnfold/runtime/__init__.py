@@ -4,6 +4,7 @@
     inputs.py      makes inputs for a model out of its graph inputs
     input_files.py inputs that somebody has
     sessions.py    onnxruntime, and nothing else in bnfold imports it
+    binding.py     inferences from device memory to device memory
     alone.py       one model, timed in a process of its own
     probing.py     what onnxruntime can do on this machine
     providers.py   execution providers: an onnxruntime session that really runs on the one that was asked for

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import onnxruntime as ort
 
-__all__ = ["CPU", "Provider", "load", "open_there", "parse", "probe", "repair"]
+__all__ = ["CPU", "Provider", "load", "open_there", "parse", "probe", "repair", "settings_of"]
 
 _SUFFIX = "ExecutionProvider"
 _NAMES = {
@@ -62,11 +62,14 @@ class Provider:
         label: As it was asked for, such as ``cuda:device_id=1``; reports call it so.
         name: As onnxruntime calls it, such as ``CUDAExecutionProvider``.
         options: What was asked for beside the name.
+        wide: Whether numbers are kept as wide as the model says unless ``options`` say otherwise: for a verdict. A
+            timing takes a provider as onnxruntime has it.
     """
 
     label: str
     name: str
     options: tuple[tuple[str, str], ...] = ()
+    wide: bool = True
 
     def __str__(self) -> str:
         return self.label
@@ -178,7 +181,7 @@ def _prepare(provider: Provider, options: ort.SessionOptions) -> dict[str, objec
     """Add a plugin provider to the options, or say what the session is to be given."""
     import onnxruntime as ort
 
-    wanted = _OPTIONS.get(provider.name, {}) | dict(provider.options)
+    wanted = _wanted(provider)
     if provider.name in ort.get_available_providers() and not _is_plugin(provider):
         if provider.name != CPU.name and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
@@ -196,6 +199,15 @@ def _prepare(provider: Provider, options: ort.SessionOptions) -> dict[str, objec
         raise ProviderError(f"provider {provider}: has no device {device}, only {names}")
     options.add_provider_for_devices(taken[:1], wanted)
     return {}
+
+
+def _wanted(provider: Provider) -> dict[str, str]:
+    return (_OPTIONS.get(provider.name, {}) if provider.wide else {}) | dict(provider.options)
+
+
+def settings_of(session: ort.InferenceSession, provider: Provider) -> dict[str, str]:
+    """The options of a provider, as it tells them itself; a plugin tells none, and has those that it was given."""
+    return _wanted(provider) | session.get_provider_options().get(provider.name, {})
 
 
 def _names_of(device: ort.OrtEpDevice) -> set[str]:

@@ -12,7 +12,7 @@ def ratios(*speedups, control=STILL) -> Timing:
     return timing([(1e-3 * speedup, 1e-3) for speedup in speedups], control)
 
 
-def cell(level, *, latency, load=None, provider="cpu", threads=1, batch=1) -> Cell:
+def cell(level, *, latency, load=None, on_device=None, provider="cpu", threads=1, batch=1) -> Cell:
     other = load or ratios(2.0, 2.1, 1.9)
     inputs = (f"x {batch}×3",)
-    return Cell(provider, threads, batch, Level(level), inputs, latency, other, other, 3 << 20, None, 10)
+    return Cell(provider, threads, batch, Level(level), inputs, {}, latency, on_device, other, other, 3 << 20, None, 10)

@@ -200,7 +200,9 @@ def test_a_provider_that_runs_both_is_a_row_of_the_grid(network, processes):
         network.folded(),
         pairs=2,
         levels=("all",),
-        providers=("CPU", "cpu", "openvino"),
+        providers=("CPU", "cpu", "openvino:device=CPU"),
         processes=processes,
     )
-    assert [cell.provider for cell in result.cells] == ["cpu", "openvino"]
+    assert [cell.provider for cell in result.cells] == ["cpu", "openvino:device=CPU"]
+    assert [cell.settings for cell in result.cells] == [{}, {"device": "CPU"}]
+    assert [cell.on_device for cell in result.cells] == [None, None]

@@ -2,11 +2,16 @@
 
 import statistics
 
+import numpy as np
 import pytest
 
+from bnfold import modelfile
 from bnfold.benchmarking import measuring, processes, turns
-from bnfold.benchmarking.grid import Place
+from bnfold.benchmarking.grid import Place, grid
+from bnfold.runtime import providers
 from bnfold.runtime.alone import Alone
+from bnfold.runtime.binding import Device
+from tests.helpers.models import parse
 
 
 def pair(first, second):  # made, warmed up, A B B A
@@ -16,8 +21,9 @@ def pair(first, second):  # made, warmed up, A B B A
 def test_the_order_alternates_and_every_third_pair_has_a_control(monkeypatch):
     events = []
     monkeypatch.setattr(measuring, "reopen_session", lambda path, *place: events.append(f"made {path}") or path)
-    monkeypatch.setattr(measuring, "_block", lambda path, feed, count: events.append(path) or [0.02] * count)
-    monkeypatch.setattr(measuring, "_iterations", lambda paths, place, feed: 2)
+    monkeypatch.setattr(measuring, "_inference", lambda path, feed, device: path)
+    monkeypatch.setattr(measuring, "_block", lambda path, count: events.append(path) or [0.02] * count)
+    monkeypatch.setattr(measuring, "_try", lambda paths, place, prepare: (2, {}))
     measured = measuring.measure(("A", "B"), Place(), {}, pairs=4)
     same = pair("A", "A")
     assert events == [*pair("A", "B"), *same, *pair("B", "A"), *pair("A", "B"), *pair("B", "A"), *same]
@@ -69,17 +75,36 @@ def test_the_control_has_a_quarter(pairs, controls):
 
 @pytest.mark.parametrize(("seconds", "iterations"), [(0.001, 30), (5.0, 1), (1e-9, 1000)])
 def test_blocks_are_some_tens_of_milliseconds_of_at_least_one_inference(monkeypatch, seconds, iterations):
-    class Session:
-        def run(self, *args):
-            return []
-
-    monkeypatch.setattr(measuring, "open_session", lambda *place: Session())
-    monkeypatch.setattr(measuring, "_block", lambda session, feed, count: [seconds] * count)
-    assert measuring._iterations(("a", "b"), Place(), {}) == iterations
+    monkeypatch.setattr(measuring, "open_session", lambda *place: None)
+    monkeypatch.setattr(measuring, "_block", lambda run, count: [seconds] * count)
+    assert measuring._try(("a", "b"), Place(), lambda session: lambda: None) == (iterations, {})
 
 
 def test_the_warm_up_is_not_timed(monkeypatch):
     monkeypatch.setattr(measuring, "reopen_session", lambda *place: None)
-    monkeypatch.setattr(measuring, "_block", lambda session, feed, count: [9.0 if count == 5 else 1.0] * count)
-    taken = measuring._pair(("A", "B"), (0, 1), place=Place(), feed={}, warmup=5, iterations=2)
+    monkeypatch.setattr(measuring, "_block", lambda run, count: [9.0 if count == 5 else 1.0] * count)
+    taken = measuring._pair(("A", "B"), (0, 1), place=Place(), prepare=lambda session: None, warmup=5, iterations=2)
     assert taken == measuring.Pair((1.0, 1.0), (1.0, 1.0))
+
+
+def test_inferences_from_device_to_device_are_timed_like_any(tmp_path):
+    """The memory of the CPU stands for that of a GPU, which onnxruntime binds by the same calls."""
+    relu = str(tmp_path / "relu.onnx")
+    modelfile.save(parse("g (float[N, 3] x) => (float[N, 3] y) { y = Relu(x) }"), relu)
+    feed = {"x": np.ones((2, 3), np.float32)}
+    measured = measuring.measure((relu, relu), Place(), feed, pairs=2, device=Device("cpu"))
+    assert (len(measured.pairs), len(measured.control)) == (2, 1)
+    assert all(0 < time < 0.1 for pair in measured.pairs for time in pair.median)
+    assert measured.settings == {}
+
+
+def test_cuda_is_timed_as_it_is_and_without_its_shorter_products():
+    places = grid(["cuda", "cuda:device_id=1", "cuda:use_tf32=1", "openvino"], [1], [1], ["all"])
+    assert [str(place.provider) for place in places] == [
+        "cuda", "cuda:use_tf32=0", "cuda:device_id=1", "cuda:device_id=1,use_tf32=0", "cuda:use_tf32=1", "openvino",
+    ]  # fmt: skip
+    given = [dict(providers._wanted(place.provider)) for place in places]
+    assert given == [
+        {}, {"use_tf32": "0"}, {"device_id": "1"}, {"device_id": "1", "use_tf32": "0"}, {"use_tf32": "1"}, {},
+    ]  # fmt: skip
+    assert providers._wanted(providers.parse("cuda"))["use_tf32"] == "0"  # for a verdict

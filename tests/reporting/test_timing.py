@@ -57,6 +57,16 @@ def test_where_only_latencies_were_measured_nothing_else_is_shown():
     assert len(suite(of_cells(alone)).cases) == 1
 
 
+def test_what_a_provider_does_to_convolutions_and_the_time_on_its_device_are_shown():
+    settings = {"cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "1", "device_id": "0"}
+    there = dataclasses.replace(cell("all", latency=SAME, on_device=FASTER, provider="cuda"), settings=settings)
+    result = of_cells(cell("all", latency=SAME), there)
+    times = document(result).blocks[0]
+    assert [row[:3] for row in times.rows[3:5]] == [("cuda", "all", "latency"), ("cuda", "all", "on the device")]
+    texts = [getattr(block, "text", "") for block in document(result).blocks]
+    assert "cuda: cudnn_conv_algo_search EXHAUSTIVE, use_tf32 1" in texts
+
+
 def test_pairs_of_processes_are_called_so():
     result = dataclasses.replace(benchmark(all=SAME), processes=True)
     assert any("3 pairs of fresh processes, A B B A" in getattr(block, "text", "") for block in document(result).blocks)
