@@ -207,7 +207,7 @@ def _wanted(provider: Provider) -> dict[str, str]:
 
 def settings_of(session: ort.InferenceSession, provider: Provider) -> dict[str, str]:
     """The options of a provider, as it tells them itself; a plugin tells none, and has those that it was given."""
-    return _wanted(provider) | session.get_provider_options().get(provider.name, {})
+    return {**_wanted(provider), **session.get_provider_options().get(provider.name, {})}
 
 
 def _names_of(device: ort.OrtEpDevice) -> set[str]:
