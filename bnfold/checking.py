@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from bnfold.benchmarking import Benchmark, Gate
+    from bnfold.benchmarking import Benchmark, Cell, Gate
     from bnfold.folding import FoldResult
     from bnfold.verifying import Comparison, VerifyOptions
 
@@ -164,9 +164,13 @@ def _timed(benchmark: Benchmark | None) -> list[Check]:
         return []
     if benchmark.gates:
         return [_demanded(gate) for gate in benchmark.gates]
-    (latency,) = (cell.latency for cell in benchmark.cells if cell.level is Level.ALL)
-    words = f"{latency.change}, {latency.low:.2f} to {latency.high:.2f} times as fast at onnxruntime's default level"
-    return [Check("bench", Verdict.NOTE, words)]
+    return [_told(cell) for cell in benchmark.cells if cell.level is Level.ALL]
+
+
+def _told(cell: Cell) -> Check:
+    latency, where = cell.latency, f"on {cell.provider}, at onnxruntime's default level"
+    words = f"{latency.change}, {latency.low:.2f} to {latency.high:.2f} times as fast {where}"
+    return Check("bench", Verdict.NOTE, words)
 
 
 def _demanded(gate: Gate) -> Check:

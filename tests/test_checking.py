@@ -117,6 +117,13 @@ def test_a_speed_up_that_the_whole_interval_does_not_reach_is_a_no(demands, verd
     assert [check.name for check in found] == ["bench"] * len(verdicts)
 
 
+def test_what_was_timed_on_each_provider_is_told() -> None:
+    cells = [cell(level, latency=ratios(2.0, 2.1), provider=on) for on in ("cpu", "cuda") for level in ("basic", "all")]
+    facts = benchmarking.ModelFacts("a", 1, 1, 1)
+    found = checking._timed(bnfold.Benchmark(facts, facts, tuple(cells), (), False, 3, ""))
+    assert [check.message.partition(" on ")[2].partition(",")[0] for check in found] == ["cpu", "cuda"]
+
+
 def test_a_speed_up_cannot_be_asked_for_and_not_measured() -> None:
     with pytest.raises(bnfold.BnfoldError, match="nothing is to be timed"):
         bnfold.check(DIGITS, bench=False, min_speedup=1.1)
@@ -138,9 +145,9 @@ def test_refuses_to_write_over_its_input(tmp_path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="needs a second provider")
 def test_times_where_it_verifies():
-    result = bnfold.check(DIGITS, providers=["openvino"], pairs=2)
+    result = bnfold.check(DIGITS, providers=["cpu", "openvino"], pairs=2)
     assert result.benchmark is not None
-    assert {cell.provider for cell in result.benchmark.cells} == {"openvino"}
+    assert {cell.provider for cell in result.benchmark.cells} == {"cpu", "openvino"}
 
 
 def test_tells_what_it_is_doing() -> None:
