@@ -1,0 +1,74 @@
+"""What a data set is, and how one without a split of its own is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bnfold.zoo.dependencies import require
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Dataset", "split"]
+
+_SPLIT_SEED = 0
+_HELD_OUT_SHARE = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs and labels in two parts, one to learn from and one to measure with.
+
+    Attributes:
+        name: How the zoo calls it.
+        description: What it is, and how its values were scaled.
+        source: Who made it, where it comes from, and its licence.
+        train_inputs: float32 [N, …], the network's input.
+        train_labels: int64 [N].
+        held_out_inputs: float32 [M, …], never trained on.
+        held_out_labels: int64 [M].
+        classes: What the labels 0, 1, … stand for.
+    """
+
+    name: str
+    description: str
+    source: str
+    train_inputs: NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    held_out_inputs: NDArray[np.float32]
+    held_out_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def split(
+    inputs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    name: str,
+    description: str,
+    source: str,
+    classes: tuple[str, ...],
+) -> Dataset:
+    """Hold out a quarter of each class, always the same one.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    require("sklearn")
+    from sklearn.model_selection import train_test_split
+
+    train_inputs, held_out_inputs, train_labels, held_out_labels = train_test_split(
+        inputs, labels, test_size=_HELD_OUT_SHARE, stratify=labels, random_state=_SPLIT_SEED
+    )
+    return Dataset(
+        name=name,
+        description=description,
+        source=source,
+        train_inputs=train_inputs,
+        train_labels=train_labels,
+        held_out_inputs=held_out_inputs,
+        held_out_labels=held_out_labels,
+        classes=classes,
+    )
