@@ -5,9 +5,12 @@ The files, in the order in which to read them:
     loop.py      the loop, from top to bottom
     result.py    what a run yields
     files.py     weights.safetensors, metrics.json and card.md, in one go
+
+``recompute_statistics`` of ``statistics.py`` is for any module.
 """
 
 from bnfold.training.loop import train
 from bnfold.training.result import Epoch, TrainingResult
+from bnfold.training.statistics import recompute_statistics
 
-__all__ = ["Epoch", "TrainingResult", "train"]
+__all__ = ["Epoch", "TrainingResult", "recompute_statistics", "train"]
