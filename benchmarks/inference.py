@@ -180,6 +180,64 @@ def save(path: Path, surroundings: dict[str, str], rows: Iterable[Row]) -> None:
         writer.writerows({name: _text(value) for name, value in asdict(row).items()} for row in rows)
 
 
+def load(path: Path) -> tuple[dict[str, str], list[Row]]:
+    """Read a file of results: the environment and the rows."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    surroundings = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+    kinds = {field.name: {"int": int, "float": _number}.get(str(field.type), str) for field in fields(Row)}
+    records = csv.DictReader(line for line in lines if not line.startswith("# "))
+    return surroundings, [Row(**{name: kinds[name](text) for name, text in record.items()}) for record in records]
+
+
+def _number(text: str) -> float:
+    return float(text or "nan")
+
+
+def markdown(surroundings: dict[str, str], rows: Sequence[Row]) -> str:
+    """A table: for each network what is left, and how fast bnfold's result is against the unfolded and the others."""
+    levels = list(dict.fromkeys(row.level for row in rows if row.level))
+    asked = [level for level in ("disabled", "all") if level in levels]
+    heads = ["network", "affines", "left by bnfold", "by the others"]
+    heads += [f"{what}, {level}" for what in ("unfolded", "the others") for level in asked]
+    lines = [
+        f"{surroundings['cpu']} ({surroundings['cpus']}), onnxruntime {surroundings['onnxruntime']}, "
+        f"{', '.join(dict.fromkeys(row.provider for row in rows if row.provider))}, one thread, "
+        f"{surroundings['pairs']} pairs for each ratio.",
+        "",
+        _line(*heads),
+        "|---|" + "---:|" * (len(heads) - 1),
+        *(_network(name, rows, asked) for name in dict.fromkeys(row.network for row in rows)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _network(name: str, rows: Sequence[Row], levels: Sequence[str]) -> str:
+    own = [row for row in rows if row.network == name]
+    others = [row for row in own if row.against not in (UNFOLDED, REPAIRS) and row.status == "ok"]
+    left = sorted({row.batch_norms_left for row in others})
+    cells = [name, str(own[0].batch_norms), str(own[0].own_left), _range(*map(str, left[:1] + left[-1:]))]
+    for level in levels:
+        cells += [_ratio(row) for row in own if row.against == UNFOLDED and row.level == level]
+    for level in levels:
+        there = sorted((row for row in others if row.level == level), key=lambda row: row.speedup)
+        cells.append(_range(*map(_ratio, there[:1] + there[-1:])))
+    return _line(*cells)
+
+
+def _range(*ends: str) -> str:
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _ratio(row: Row) -> str:
+    """In bold where it is faster beyond the noise."""
+    text = f"{row.speedup:.2f}×"
+    return f"**{text}**" if row.change == "faster" else f"{text} slower" if row.change == "slower" else text
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _text(value: object) -> object:
     if isinstance(value, float):
         return f"{value:.4f}" if value == value else ""
@@ -214,7 +272,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=7, help="pairs of sessions, for each ratio")
     parser.add_argument("--folder", type=Path, help="where to work")
     parser.add_argument("--output", type=Path, help="where to write the results")
+    parser.add_argument("--markdown", type=Path, metavar="RESULTS", help="only print the table of a file of results")
     options = parser.parse_args(arguments)
+    if options.markdown is not None:
+        print(markdown(*load(options.markdown)), end="")
+        return
     rivals = [tool for tool in options.tools if fold.tool_version(tool) is not None]
     surroundings = environment(rivals, options.pairs)
     print(", ".join(f"{name} {value}" for name, value in surroundings.items()))

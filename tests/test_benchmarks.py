@@ -300,3 +300,28 @@ def test_inference_is_timed_against_the_unfolded_network_and_other_tools(tmp_pat
         assert 0 < float(row["low"]) <= float(row["speedup"]) <= float(row["high"])
     out = capsys.readouterr().out
     assert ("never slower" in out) is all(row["change"] != "slower" for row in rows)
+    inference.main(["--markdown", str(output)])
+    environment, _, heads, _, line = capsys.readouterr().out.splitlines()
+    assert ", cpu, one thread, 2 pairs" in environment
+    assert heads.endswith("| unfolded, disabled | the others, disabled |")
+    assert line.startswith("| bn_mlp | 4 | 0 | 4 | ")
+    assert line.count("×") == 2
+
+
+def test_the_table_of_inference_says_what_is_faster_and_what_is_slower() -> None:
+    def row(against, change, speedup, *, left=0, status="ok", level="all"):
+        nothing = float("nan")
+        return inference.Row(
+            "net", 4, against, left, 0, status, "cpu", 1, level, 1.0, speedup, 0, 9, 1, change, nothing
+        )
+
+    rows = [
+        row("unfolded", "inconclusive", 1.04, left=4),
+        row("repairs", "faster", 1.9),
+        row("onnxsim", "slower", 0.8, left=3),
+        row("onnxslim", "faster", 1.2, left=1),
+        row("onnxscript", "", 9.0, left=4, status="it crashed"),
+    ]
+    table = inference.markdown({"cpu": "a cpu", "cpus": "2", "onnxruntime": "1", "pairs": "7"}, rows)
+    assert table.splitlines()[-1] == "| net | 4 | 0 | 1 to 3 | 1.04× | 0.80× slower to **1.20×** |"
+    assert inference.slower(rows) == ["net, cpu, batch 1, all: 0.80× by onnxsim (0.00 to 9.00)"]
