@@ -23,7 +23,7 @@ def document(result: TrainingResult) -> Document:
             Table(_COLUMNS, tuple(map(_row, _some(result.epochs))), numeric=frozenset(_COLUMNS)),
             Text(
                 f"{result.parameters} parameters, {len(result.batch_norms)} BatchNorms, "
-                f"{len(result.epochs)} epochs in {result.seconds:.1f} s"
+                f"{len(result.epochs)} epoch{'s' * (len(result.epochs) != 1)} in {result.seconds:.1f} s"
             ),
             *_verdict(result),
             Text(f"weights.safetensors, metrics.json and card.md are in {result.folder}"),
@@ -33,7 +33,7 @@ def document(result: TrainingResult) -> Document:
 
 def suite(result: TrainingResult) -> Suite:
     """One case: the accuracy, against the target if there was one."""
-    target = "" if result.target is None else f", and the target is {result.target:.2%}"
+    target = "" if result.settings.target is None else f", and the target is {result.settings.target:.2%}"
     message = f"{result.accuracy:.2%} of {result.held_out_size} held-out rows{target}"
     return Suite("train", (Case("held-out accuracy", Outcome.PASS if result else Outcome.FAIL, message),))
 
@@ -54,8 +54,9 @@ def _row(epoch: Epoch) -> tuple[str, ...]:
 
 
 def _verdict(result: TrainingResult) -> tuple[Text, ...]:
-    if result.target is None:
+    target = result.settings.target
+    if target is None:
         return ()
     if result.reached:
-        return (Text(f"the target of {result.target:.2%} is reached", "good"),)
-    return (Text(f"the target of {result.target:.2%} is missed", "bad"),)
+        return (Text(f"the target of {target:.2%} is reached", "good"),)
+    return (Text(f"the target of {target:.2%} is missed", "bad"),)

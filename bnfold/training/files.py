@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bnfold import modelfile
@@ -26,6 +27,7 @@ __all__ = ["CARD", "METRICS", "WEIGHTS", "check_folder", "versions", "write"]
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.json"
 CARD = "card.md"
+MODEL = "model.onnx"
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -68,21 +70,23 @@ def write(module: nn.Module, result: TrainingResult, network: Network, data: Dat
         METRICS: metrics(result).encode(),
         CARD: card(result, network, data).encode(),
     }
+    weights = result.folder / WEIGHTS
+    old = weights.read_bytes() if weights.exists() else contents[WEIGHTS]
     with ExitStack() as stack:
         for name, content in contents.items():
             stack.enter_context(modelfile.staged(result.folder / name)).write_bytes(content)
+    if old != contents[WEIGHTS]:  # what was exported from the old ones would pass for an export of these
+        (result.folder / MODEL).unlink(missing_ok=True)
 
 
 def metrics(result: TrainingResult) -> str:
     """``metrics.json``: the run's settings, versions and every epoch."""
     content = {
-        "schema_version": 1,
+        "schema_version": 2,
         "network": result.network,
         "command": result.command,
         "versions": dict(result.versions),
-        "seed": result.seed,
-        "lr": result.lr,
-        "batch_size": result.batch_size,
+        "settings": asdict(result.settings),
         "train_size": result.train_size,
         "held_out_size": result.held_out_size,
         "parameters": result.parameters,
@@ -101,6 +105,17 @@ def metrics(result: TrainingResult) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
+def _epochs(result: TrainingResult) -> str:
+    statistics = ", exact statistics" if result.settings.exact_stats else ""
+    return f"{len(result.epochs)} epochs, last epoch's weights{statistics}"
+
+
+def _chosen(result: TrainingResult) -> str:
+    if result.settings.target is None:
+        return "nothing"
+    return f"the last epoch, the first to reach {result.settings.target:.2%}, so that its accuracy there is flattered"
+
+
 def card(result: TrainingResult, network: Network, data: Dataset) -> str:
     """``card.md``: what the network is, how good it is, and how to make it again."""
     shape = " × ".join(str(size) for size in ("batch", *network.input_shape))
@@ -113,9 +128,9 @@ def card(result: TrainingResult, network: Network, data: Dataset) -> str:
         "| what | value |",
         "| :--- | :--- |",
         f"| held-out accuracy | {result.accuracy:.2%} ({wrong} of {result.held_out_size} wrong) |",
-        f"| trained on | {result.train_size} rows, {len(result.epochs)} epochs, last epoch's weights |",
+        f"| trained on | {result.train_size} rows, {_epochs(result)} |",
         f"| parameters | {result.parameters} |",
-        f"| BatchNorms | {', '.join(f'{name} ({size})' for name, size in result.batch_norms.items())} |",
+        f"| BatchNorms | {', '.join(f'{name} ({size})' for name, size in result.batch_norms.items()) or 'none'} |",
         f"| input | `{network.input_name}`, float32 {shape} |",
         f"| output | `{network.output_name}`, float32, scores before the softmax |",
         "",
@@ -123,7 +138,7 @@ def card(result: TrainingResult, network: Network, data: Dataset) -> str:
         "",
         "## Data",
         "",
-        f"{data.description}; a stratified quarter is held out and chooses nothing. Source: {data.source}.",
+        f"{data.description}; what is held out chooses {_chosen(result)}. Source: {data.source}.",
         "",
         "## Rebuild",
         "",

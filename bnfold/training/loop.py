@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 from bnfold import zoo
 from bnfold.errors import BnfoldError
 from bnfold.training import files
+from bnfold.training.norms import parse_norm, set_norms
 from bnfold.training.result import Epoch, TrainingResult
+from bnfold.training.settings import Settings
+from bnfold.training.statistics import recompute_statistics
 from bnfold.zoo import data as datasets
 from bnfold.zoo.dependencies import require
 
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_MOMENTUM = 0.9
-_WEIGHT_DECAY = 5e-4
-
 
 def train(
     name: str,
@@ -44,15 +44,20 @@ def train(
     seed: int = 0,
     lr: float = 0.05,
     batch_size: int = 64,
+    optimizer: str = "sgd",
+    schedule: str = "cosine",
+    norm: str = "batch",
+    momentum: float | None = None,
+    eps: float | None = None,
+    exact_stats: bool = False,
     target: float | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> TrainingResult:
     """Train a network of the zoo and write its weights, its metrics and its card.
 
-    SGD with momentum and a cosine from ``lr`` to zero, on the CPU, on one thread: the same seed gives the
-    same bytes on the same machine with the same versions. The weights kept are the last epoch's: the held-out
-    data choose nothing. The caller's random state and number of threads are left as they were.
+    On the CPU, on one thread: the same seed gives the same bytes on the same machine with the same versions. The
+    weights kept are the last epoch's. The caller's random state and number of threads are left as they were.
 
     Args:
         name: A network of ``bnfold.zoo``.
@@ -61,8 +66,18 @@ def train(
         seed: Of the initial weights, the dropout and the order of the batches; 0 or more.
         lr: Learning rate of the first epoch.
         batch_size: Rows a step, at least 2: BatchNorm has no statistics of a single row.
-        target: The held-out accuracy, 0…1, below which the result counts as failed; it is written anyway.
-        overwrite: Replace weights that are already there.
+        optimizer: ``sgd``, with momentum 0.9, or ``adamw``; both with a weight decay of 5e-4.
+        schedule: ``cosine``, from ``lr`` to 0, or ``constant``.
+        norm: What stands where the network has BatchNorm: ``batch``, ``none``, or ``ghost:N`` for the statistics of
+            groups of N rows of each batch.
+        momentum: How far a batch moves the running statistics, above 0 and up to 1; the network's own if None.
+        eps: What BatchNorm adds to the variance; the network's own if None.
+        exact_stats: Whether the running statistics, a moving average of batches, give way at the end to those of all
+            training data, layer by layer.
+        target: The held-out accuracy, 0…1, at which training ends early, and below which the result counts as failed;
+            it is written anyway. The held-out data then choose the epoch, and the card says so; without a target they
+            choose nothing.
+        overwrite: Replace weights that are already there; an ONNX file that was exported from them goes with them.
         progress: Show a progress bar on stderr, if that is a terminal.
 
     Raises:
@@ -72,63 +87,71 @@ def train(
     """
     network = zoo.find(name)
     folder = Path(output) if output is not None else Path("models") / name
-    _check_settings(epochs=epochs, seed=seed, lr=lr, batch_size=batch_size, target=target)
+    settings = Settings(
+        epochs=epochs,
+        seed=seed,
+        lr=lr,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        schedule=schedule,
+        norm=norm,
+        momentum=momentum,
+        eps=eps,
+        exact_stats=exact_stats,
+        target=target,
+    )
+    settings.check()
     files.check_folder(folder, overwrite=overwrite)
     require("torch", "safetensors")
     data = datasets.load(network.data)
-    if batch_size > len(data.train_inputs):
-        raise BnfoldError(f"--batch-size {batch_size}: there are {len(data.train_inputs)} rows to train on")
+    settings.check(len(data.train_inputs))
 
     with _one_seeded_thread(seed), _progress_bar(progress) as bar:
-        module, history = _fit(network, data, epochs=epochs, seed=seed, lr=lr, batch_size=batch_size, bar=bar)
+        module, history = _fit(network, data, settings, bar)
+        accuracy = history[-1].held_out_accuracy
+        if exact_stats:
+            accuracy = _with_exact_statistics(module, data, batch_size)
 
-    accuracy = history[-1].held_out_accuracy
-    options = f"--epochs {epochs} --seed {seed} --lr {lr} --batch-size {batch_size}"
     result = TrainingResult(
         network=name,
         folder=folder,
         accuracy=accuracy,
-        target=target,
         reached=target is None or accuracy >= target,
-        seed=seed,
-        lr=lr,
-        batch_size=batch_size,
+        settings=settings,
         train_size=len(data.train_inputs),
         held_out_size=len(data.held_out_inputs),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         batch_norms=_batch_norms(module),
         epochs=tuple(history),
         seconds=sum(epoch.seconds for epoch in history),
-        command=f"bnfold train {name} {options} --overwrite",
+        command=f"bnfold train {name} {settings.options()} --overwrite",
         versions=files.versions(),
     )
     files.write(module, result, network, data)
     return result
 
 
-def _fit(
-    network: Network, data: Dataset, *, epochs: int, seed: int, lr: float, batch_size: int, bar: Progress
-) -> tuple[nn.Module, list[Epoch]]:
+def _fit(network: Network, data: Dataset, settings: Settings, bar: Progress) -> tuple[nn.Module, list[Epoch]]:
     """The loop."""
     import torch
     from torch.nn.functional import cross_entropy
 
     inputs, labels = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
     held_out = torch.from_numpy(data.held_out_inputs), torch.from_numpy(data.held_out_labels)
-    steps = len(inputs) // batch_size  # a smaller last batch would have noisier statistics: left out
+    steps = len(inputs) // settings.batch_size  # a smaller last batch would have noisier statistics: left out
 
     module = network.build()
-    optimizer = torch.optim.SGD(module.parameters(), lr, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
-    shuffling = torch.Generator().manual_seed(seed)
+    set_norms(module, parse_norm(settings.norm), momentum=settings.momentum, eps=settings.eps)
+    optimizer, schedule = settings.build_optimizer(module.parameters())
+    shuffling = torch.Generator().manual_seed(settings.seed)
     history: list[Epoch] = []
-    task = bar.add_task(f"training {network.name}", total=epochs)
-    for number in range(1, epochs + 1):
+    task = bar.add_task(f"training {network.name}", total=settings.epochs)
+    for number in range(1, settings.epochs + 1):
         start = time.perf_counter()
         module.train()
         total = 0.0
-        order = torch.randperm(len(inputs), generator=shuffling)[: steps * batch_size]
-        for rows in order.view(steps, batch_size):
+        order = torch.randperm(len(inputs), generator=shuffling)[: steps * settings.batch_size]
+        for rows in order.view(steps, settings.batch_size):
             loss = cross_entropy(module(inputs[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -136,25 +159,22 @@ def _fit(
             total += loss.item()
         schedule.step()
         if not math.isfinite(total):
-            raise BnfoldError(f"the loss of epoch {number} is not finite: try a smaller --lr than {lr}")
+            raise BnfoldError(f"the loss of epoch {number} is not finite: try a smaller --lr than {settings.lr}")
         train_accuracy, held_out_accuracy = _accuracy(module, inputs, labels), _accuracy(module, *held_out)
         seconds = time.perf_counter() - start
         history.append(Epoch(number, total / steps, train_accuracy, held_out_accuracy, seconds))
         bar.update(task, advance=1, description=f"training {network.name}: {held_out_accuracy:.1%} held out")
+        if settings.target is not None and held_out_accuracy >= settings.target:
+            break
     return module, history
 
 
-def _check_settings(*, epochs: int, seed: int, lr: float, batch_size: int, target: float | None) -> None:
-    if epochs < 1:
-        raise BnfoldError(f"--epochs {epochs}: train for at least 1")
-    if not 0 <= seed < 2**63:
-        raise BnfoldError(f"--seed {seed}: give a number from 0 to 2**63 - 1")
-    if not (math.isfinite(lr) and lr > 0):
-        raise BnfoldError(f"--lr {lr}: give a learning rate above 0")
-    if batch_size < 2:
-        raise BnfoldError(f"--batch-size {batch_size}: BatchNorm needs at least 2 rows to have statistics of")
-    if target is not None and not 0 <= target <= 1:
-        raise BnfoldError(f"--target {target}: an accuracy lies between 0 and 1")
+def _with_exact_statistics(module: nn.Module, data: Dataset, batch_size: int) -> float:
+    """Put the statistics of all training data into a module; its held-out accuracy with them."""
+    import torch
+
+    recompute_statistics(module, torch.split(torch.from_numpy(data.train_inputs), batch_size), layer_by_layer=True)
+    return _accuracy(module, torch.from_numpy(data.held_out_inputs), torch.from_numpy(data.held_out_labels))
 
 
 @contextmanager

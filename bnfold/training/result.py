@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bnfold.training.settings import Settings
+
 __all__ = ["Epoch", "TrainingResult"]
 
 
@@ -38,12 +40,10 @@ class TrainingResult:
     Attributes:
         network: The zoo's name of it.
         folder: Where ``weights.safetensors``, ``metrics.json`` and ``card.md`` were written.
-        accuracy: Share of the held-out data that the last epoch's weights get right, 0…1.
-        target: The accuracy asked for, or None.
+        accuracy: Share of the held-out data that the last epoch's weights get right, 0…1; with exact statistics, if
+            those were asked for.
         reached: Whether ``accuracy`` is at least the target; True without one.
-        seed: Of the initial weights, the dropout and the order of the batches.
-        lr: Learning rate of the first epoch; a cosine takes it to zero.
-        batch_size: Rows a step.
+        settings: What ``train`` was told.
         train_size: Rows trained on.
         held_out_size: Rows measured on.
         parameters: Trained numbers, BatchNorms' scale and bias included, running statistics not.
@@ -57,11 +57,8 @@ class TrainingResult:
     network: str
     folder: Path
     accuracy: float
-    target: float | None
     reached: bool
-    seed: int
-    lr: float
-    batch_size: int
+    settings: Settings
     train_size: int
     held_out_size: int
     parameters: int

@@ -12,7 +12,7 @@ def test_prints_a_table_and_exits_0(command, tmp_path):
 
     assert (code, err) == (0, "")
     assert "digits_cnn: " in out
-    assert "23178 parameters, 4 BatchNorms, 2 epochs" in out
+    assert "23178 parameters, 4 BatchNorms, 1 epoch in" in out
     assert "the target of 50.00% is reached" in out
 
 

@@ -18,7 +18,7 @@ FILES = ["card.md", "metrics.json", "weights.safetensors"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return train("digits_cnn", output=tmp_path_factory.mktemp("trained"), target=0.97)
+    return train("digits_cnn", output=tmp_path_factory.mktemp("trained"))
 
 
 def weights(folder, **settings):
@@ -33,7 +33,7 @@ def names(folder):
 
 def test_reaches_97_percent_on_held_out_digits(trained):
     assert trained.accuracy >= 0.97
-    assert trained.reached
+    assert len(trained.epochs) == 20
     assert trained
 
 
@@ -60,6 +60,10 @@ def test_metrics_hold_every_epoch_the_command_and_the_versions(trained):
     assert metrics["epochs"][-1]["loss"] < metrics["epochs"][0]["loss"]
     assert metrics["command"].startswith("bnfold train digits_cnn --epochs 20 --seed 0 ")
     assert {"bnfold", "python", "torch", "scikit-learn"} <= set(metrics["versions"])
+    assert metrics["settings"] == {
+        "epochs": 20, "seed": 0, "lr": 0.05, "batch_size": 64, "optimizer": "sgd", "schedule": "cosine",
+        "norm": "batch", "momentum": None, "eps": None, "exact_stats": False, "target": None,
+    }  # fmt: skip
     assert metrics["train_size"] + metrics["held_out_size"] == 1797
 
 
@@ -156,6 +160,58 @@ def test_interrupted_in_writing_it_leaves_the_old_files_whole(name, tmp_path, mo
     assert {file: (tmp_path / file).read_bytes() for file in names(tmp_path)} == old
 
 
+@pytest.mark.parametrize("settings", [
+    {"optimizer": "adamw", "lr": 0.002}, {"schedule": "constant"},
+    {"norm": "none", "optimizer": "adamw", "lr": 0.003}, {"norm": "ghost:16"},
+    {"momentum": 0.5}, {"eps": 0.1}, {"exact_stats": True},
+])  # fmt: skip
+def test_every_setting_changes_the_weights_learns_and_is_named_in_the_command(tmp_path, settings):
+    plain = weights(tmp_path / "plain", epochs=3)
+    result = train("digits_cnn", output=tmp_path / "other", epochs=3, **settings)
+    assert (tmp_path / "other" / "weights.safetensors").read_bytes() != plain
+    assert result.accuracy > 0.85
+    for name, value in settings.items():
+        words = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        assert words in result.command
+
+
+def test_without_norms_there_are_none_and_the_card_says_so(tmp_path):
+    result = train("digits_cnn", output=tmp_path, epochs=1, norm="none", lr=0.02)
+    assert result.batch_norms == {}
+    assert not any("running" in name for name in load_file(tmp_path / "weights.safetensors"))
+    assert "| BatchNorms | none |" in (tmp_path / "card.md").read_text()
+
+
+def test_exact_statistics_are_those_of_all_training_data(tmp_path):
+    result = train("digits_cnn", output=tmp_path, epochs=2, exact_stats=True)
+    module = zoo.find("digits_cnn").build()
+    module.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    images = torch.from_numpy(zoo.data.load("digits").train_inputs)
+    with torch.inference_mode():
+        seen = module.conv1(images)
+    torch.testing.assert_close(module.bn1.running_mean, seen.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(module.bn1.running_var, seen.var((0, 2, 3)), rtol=1e-4, atol=1e-6)
+    assert "exact statistics" in (tmp_path / "card.md").read_text()
+    assert result.accuracy > 0.9
+
+
+def test_a_target_ends_the_training_and_the_card_says_what_that_costs(tmp_path):
+    result = train("digits_cnn", output=tmp_path, target=0.9)
+    assert result
+    assert len(result.epochs) < 20
+    assert all(epoch.held_out_accuracy < 0.9 for epoch in result.epochs[:-1])
+    assert "chooses the last epoch, the first to reach 90.00%" in (tmp_path / "card.md").read_text()
+
+
+def test_other_weights_take_an_older_export_with_them_and_the_same_keep_it(tmp_path):
+    weights(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"exported")
+    weights(tmp_path, overwrite=True)
+    assert (tmp_path / "model.onnx").exists()
+    weights(tmp_path, overwrite=True, seed=1)
+    assert not (tmp_path / "model.onnx").exists()
+
+
 def test_a_missed_target_is_false_and_still_written(tmp_path):
     result = train("digits_cnn", output=tmp_path, epochs=1, target=1.0)
 
@@ -179,6 +235,14 @@ def test_a_loss_that_explodes_is_an_error_and_writes_nothing(tmp_path):
         ({"lr": float("nan")}, "--lr nan"),
         ({"batch_size": 1}, "--batch-size 1: BatchNorm needs at least 2 rows"),
         ({"batch_size": 1348}, "--batch-size 1348: there are 1347 rows"),
+        ({"optimizer": "lion"}, "--optimizer lion: give sgd or adamw"),
+        ({"schedule": "step"}, "--schedule step: give cosine or constant"),
+        ({"norm": "layer"}, "--norm layer: give batch"),
+        ({"norm": "ghost:65"}, "--norm ghost:65: a batch has 64 rows"),
+        ({"momentum": 0.0}, "--momentum 0.0"),
+        ({"momentum": 1.5}, "--momentum 1.5"),
+        ({"eps": 0.0}, "--eps 0.0"),
+        ({"eps": float("inf")}, "--eps inf"),
         ({"target": 97}, "--target 97: an accuracy lies between 0 and 1"),
     ],
 )
