@@ -201,7 +201,7 @@ def markdown(surroundings: dict[str, str], rows: Sequence[Row]) -> str:
     heads += [f"{what}, {level}" for what in ("unfolded", "the others") for level in asked]
     lines = [
         f"{surroundings['cpu']} ({surroundings['cpus']}), onnxruntime {surroundings['onnxruntime']}, "
-        f"{', '.join(dict.fromkeys(row.provider for row in rows if row.provider))}, one thread, "
+        f"{', '.join(dict.fromkeys(row.provider for row in rows if row.provider))}, "
         f"{surroundings['pairs']} pairs for each ratio.",
         "",
         _line(*heads),

@@ -302,7 +302,7 @@ def test_inference_is_timed_against_the_unfolded_network_and_other_tools(tmp_pat
     assert ("never slower" in out) is all(row["change"] != "slower" for row in rows)
     inference.main(["--markdown", str(output)])
     environment, _, heads, _, line = capsys.readouterr().out.splitlines()
-    assert ", cpu, one thread, 2 pairs" in environment
+    assert ", cpu, 2 pairs" in environment
     assert heads.endswith("| unfolded, disabled | the others, disabled |")
     assert line.startswith("| bn_mlp | 4 | 0 | 4 | ")
     assert line.count("×") == 2
