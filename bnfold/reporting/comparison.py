@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from bnfold.reporting.cases import Case, Outcome, Suite
@@ -66,7 +67,10 @@ def _inputs(result: Comparison) -> tuple[Text, ...]:
 def _tolerance(result: Comparison) -> tuple[Text, ...]:
     if result.needed_tolerance is None:
         return ()
-    text = f"The smallest tolerance that would have passed: {result.needed_tolerance:.2e} of the largest value"
+    needed = result.needed_tolerance
+    text = f"The smallest tolerance that would have passed: {needed:.2e} of the largest value"
+    if math.isinf(needed):
+        text = "No tolerance would have passed"
     return (Text(text),)
 
 

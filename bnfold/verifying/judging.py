@@ -117,7 +117,7 @@ def judge(runs: OutputRuns, tolerance: float | None = None) -> tuple[list[Check]
         needed = max(_exact_error(left, right) for _, left, right in pairs)
         check = _check(runs, *judge_integers(runs.sets, runs.reference, runs.candidate, runs.exact, runs.neighbours))
         return [check], OutputFigures(runs.name, str(dtype), None, needed, 0)
-    needed = max(scaled_error(left, right) for _, left, right in pairs)
+    needed = max(_needed(left, right) for _, left, right in pairs)
     mismatches = sum(nonfinite_mismatches(left, right) for _, left, right in pairs)
     notes = likeness(runs.name, runs.reference, runs.candidate)
     if tolerance is not None:
@@ -146,6 +146,12 @@ def _exact_error(reference: Array, candidate: Array) -> float:
     if reference.dtype.kind in "biu":
         return scaled_error(reference, candidate)
     return 0.0 if np.array_equal(reference, candidate) else np.inf
+
+
+def _needed(reference: Array, candidate: Array) -> float:
+    """The smallest tolerance that would accept the candidate: none where it alone is NaN or infinite."""
+    lost = np.isfinite(reference) & ~np.isfinite(candidate)
+    return np.inf if lost.any() else scaled_error(reference, candidate)
 
 
 def _judge_by_ratio(runs: OutputRuns, exact: Sequence[Array]) -> tuple[float, Check]:

@@ -23,7 +23,11 @@ __all__ = ["likeness"]
 
 def likeness(name: str, reference: Sequence[Array], candidate: Sequence[Array]) -> list[Check]:
     """The smallest cosine over the sets, and for ``[N, classes]`` the rows with the same largest value."""
-    cosines = [_cosine(left, right) for left, right in zip(reference, candidate, strict=True) if left.size]
+    cosines = [
+        _cosine(left, right)
+        for left, right in zip(reference, candidate, strict=True)
+        if (np.isfinite(left) & np.isfinite(right)).any()
+    ]
     if not cosines:
         return []
     words = [f"cosine {min(cosines):.9f}"]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from bnfold import modelfile
 from bnfold.agreement import nonfinite_mismatches, scaled_error, unit_roundoff
@@ -197,7 +198,8 @@ class _Searcher:
         if any(name not in known for name in boundary) or stored.dtype.kind in "iubOSU":
             return None
         feeds = {name: known[name] for name in boundary}
-        names = {theirs.target: ours.target, **{self._theirs.get(name, name): name for name in boundary}}
+        # Where a node is gone, two tensors of ours are one of theirs: as the target it is the one that is looked at.
+        names = {**{self._theirs.get(name, name): name for name in boundary}, theirs.target: ours.target}
         left = as_model(ours, self._reference.model, feeds, stored.dtype, {})
         right = as_model(theirs, self._candidate.model, feeds, stored.dtype, names)
         own: Array | None = stored
@@ -216,16 +218,17 @@ class _Searcher:
         ratio = max(
             _ratio(difference, error, truth, own.dtype), _ratio_of_channels(difference, error, truth, own.dtype)
         )
-        if ratio <= limit and finite.all() == np.isfinite(exact).all():
+        lost = np.isfinite(exact) & ~np.isfinite(got)
+        if ratio <= limit and not lost.any():
             return None
         divergence = Divergence(
             reference=ours.target,
             candidate=theirs.target,
             nodes=tuple(dict.fromkeys(n.name or n.output[0] for n in (*theirs.nodes, *ours.nodes))),
-            local_error=_norm(difference) / max(_norm(truth), _TINY),
-            local_ratio=ratio,
+            local_error=np.inf if lost.any() else _norm(difference) / max(_norm(truth), _TINY),
+            local_ratio=np.inf if lost.any() else ratio,
             accumulated_error=self._accumulated(theirs.target, stored),
-            worst_channels=_worst_channels(difference),
+            worst_channels=_worst_channels(lost if lost.any() else difference),
             sites=tuple(n.name or n.output[0] for n in ours.nodes if n.op_type == "BatchNormalization"),
             is_hidden=is_random,
         )
@@ -235,6 +238,8 @@ class _Searcher:
     def _accumulated(self, name: str, expected: Array) -> float:
         got = self._run(self._candidate, {name})[name]
         if got.shape != expected.shape:
+            return float("inf")
+        if (np.isfinite(expected) & ~np.isfinite(got)).any():
             return float("inf")
         finite = np.isfinite(got) & np.isfinite(expected)
         difference = np.where(finite, got.astype(np.float64) - expected, 0.0)
@@ -251,6 +256,8 @@ class _Searcher:
         model = onnx.ModelProto()
         model.CopyFrom(self._candidate.model)
         names = {name: self._theirs.get(name, name) for name in ours.boundary}
+        # Where a node is gone, its input is the candidate's target as well: as it was.
+        names = {name: f"replaced/{other}" if other == theirs.target else other for name, other in names.items()}
         names[ours.target] = theirs.target
 
         def renamed(name: str) -> str:
@@ -270,6 +277,7 @@ class _Searcher:
             copied.name = renamed(constant.name)
         ordered = ir.from_proto(model)
         ordered.graph.sort()
+        RemoveUnusedNodesPass()(ordered)  # what was replaced must not be judged with the rest
         return bytes(ir.to_proto(ordered).SerializeToString())
 
 

@@ -119,15 +119,26 @@ def as_model(
         kind: The type of what comes out.
         names: What tensors of the boundary and the target are to be called, if otherwise than in the part.
     """
+    taken = {*feeds, *names.values()}
+
+    def renamed(name: str) -> str:
+        """What is called like something of the other model, and is something else, gets another name."""
+        return names[name] if name in names else f"own/{name}" if name in taken - {*part.boundary} else name
+
     nodes = []
     for node in part.nodes:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         for field in (copy.input, copy.output):
-            renamed = [names.get(name, name) for name in field]
+            new = [renamed(name) for name in field]
             del field[:]
-            field.extend(renamed)
+            field.extend(new)
         nodes.append(copy)
+    constants = []
+    for constant in part.constants.values():
+        constants.append(onnx.TensorProto())
+        constants[-1].CopyFrom(constant)
+        constants[-1].name = renamed(constant.name)
 
     def described(name: str, kind: np.dtype[Any], shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
         return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(kind), shape)
@@ -137,6 +148,6 @@ def as_model(
         "part",
         [described(name, array.dtype, array.shape) for name, array in feeds.items()],
         [described(names.get(part.target, part.target), kind, None)],
-        initializer=list(part.constants.values()),
+        initializer=constants,
     )
     return onnx.helper.make_model(graph, opset_imports=like.opset_import, ir_version=like.ir_version)

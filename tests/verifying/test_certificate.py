@@ -17,6 +17,7 @@ from bnfold.verifying.weights import check_structure
 from tests.folding import test_networks as networks
 from tests.folding.networks import test_mobile, test_sequences
 from tests.folding.test_merging import model_of
+from tests.helpers import models as helpers
 from tests.helpers.models import constant, example, parse, set_constant
 from tests.verifying.faults import FAULTS, NETWORKS, faulty_fold, in_float32, put, small_resnet
 from tests.verifying.networks import random_network
@@ -45,6 +46,22 @@ def test_every_weight_of_a_fold_that_went_into_a_neighbour_is_certified(name):
         {into.node for entry in result.folded for into in entry.into}
     )
     assert max(one.ulps for one in certificate.weights) <= 1
+
+
+def test_a_bias_that_is_an_expression_of_constants_is_certified():
+    """As torch's exporter leaves the missing bias of a Conv if nothing optimises its graph."""
+    text = """g (float[N, 3, 6, 6] x, float[4, 3, 3, 3] w, BN4) => (float[N, 4, 4, 4] y) {
+        size = Shape <start = 0, end = 1> (w)
+        one = Constant <value_ints = [1]> ()
+        shape = Expand (size, one)
+        zero = Constant <value_float = 0.0> ()
+        like = CastLike (zero, x)
+        b = Expand (like, shape)
+        a = Conv (x, w, b)
+        y = BatchNormalization (a, scale, bias, mean, var)
+    }"""
+    reference = helpers.model_of(text, dtype="float")
+    assert counts(certify(reference, bnfold.fold(reference).model)) == [2, 0, 0]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

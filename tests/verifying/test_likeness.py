@@ -30,3 +30,7 @@ def test_the_worst_set_counts_and_nothing_has_no_likeness():
     (note,) = likeness("y", sets, [np.ones(2, np.float32)] * 2)
     assert "cosine 0.707" in note.message
     assert likeness("y", [np.zeros((0, 2))], [np.zeros((0, 2))]) == []
+
+
+def test_where_nothing_is_finite_there_is_nothing_to_liken():
+    assert likeness("y", [np.ones((2, 3))], [np.full((2, 3), np.nan)]) == []

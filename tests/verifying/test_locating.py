@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from tests.helpers.models import parse, set_constant
 from tests.verifying.conftest import call_in_this_process
 from tests.verifying.faults import FAULTS, NETWORKS, faulty_fold, put, small_resnet
 from tests.verifying.networks import random_network
+
+DIGITS = Path(__file__).parents[2] / "models" / "digits_cnn" / "model.onnx"
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +103,49 @@ def test_what_the_input_does_not_show_is_shown_by_random_tensors():
     assert found.is_hidden
     assert found.nodes == ("y",)
     assert found.accumulated_error == 0
+
+
+def test_a_relu_that_is_gone_is_where_they_part():
+    """The tensors on both of its sides are one in the candidate."""
+    reference = small_resnet()
+    candidate = bnfold.fold(reference).model
+    relu = next(node for node in candidate.graph if node.op_type == "Relu")
+    relu.outputs[0].replace_all_uses_with(relu.inputs[0])
+    candidate.graph.remove(relu)
+    found = verify(reference, candidate, bisect=True).divergence
+    assert found.candidate == relu.inputs[0].name
+    named = {node.name or node.outputs[0].name for node in reference.graph if node.op_type == "Relu"}
+    assert named & set(found.nodes)
+    assert found.rest_passes is True
+
+
+def test_the_node_that_was_replaced_is_not_judged_with_the_rest():
+    candidate = bnfold.fold(DIGITS).model
+    weight = candidate.graph.initializers["fc2.weight"]
+    changed = weight.const_value.numpy().copy()
+    changed[3, 7] *= 1.01
+    put(weight, changed)
+    found = verify(DIGITS, candidate, bisect=True).divergence
+    assert found.candidate == "logits"
+    assert found.rest_passes is True
+
+
+@pytest.mark.parametrize(("name", "index"), [("conv1.weight", (5, 0, 1, 1)), ("fc2.bias", (3,))])
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_a_weight_that_is_no_number_is_named_with_its_index_and_its_channel(name, index, number):
+    candidate = bnfold.fold(DIGITS).model
+    weight = candidate.graph.initializers[name]
+    changed = weight.const_value.numpy().copy()
+    changed[index] = number
+    put(weight, changed)
+    comparison = verify(DIGITS, candidate, bisect=True)
+    (check,) = (check for check in comparison.checks if check.name == f"weight '{name}'")
+    assert check.verdict is Verdict.FAIL
+    assert f"{name} is {number} at {list(index)}, and no weight of the reference" in check.message
+    assert comparison.needed_tolerance == np.inf
+    assert comparison.divergence.worst_channels == ((index[0], 1.0),)
+    assert comparison.divergence.local_error == np.inf
+    assert comparison.divergence.rest_passes is True
 
 
 def test_nothing_is_looked_for_unless_it_is_asked_for_and_needed():

@@ -17,8 +17,10 @@ report of theirs. What it does not know it leaves open, for the float64 oracle t
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+import numpy as np
+import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bnfold.verifying.certificate.overlooked import overlooked
@@ -28,11 +30,9 @@ from bnfold.verifying.certificate.result import Certificate, Finding, WeightChec
 from bnfold.verifying.certificate.settling import has_bodies
 from bnfold.verifying.certificate.solving import solve
 
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
 __all__ = ["Certificate", "Finding", "WeightCheck", "certify", "prepared"]
 
+_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _MOST_LOST = 0.5  # of the nodes: two graphs of which more is different have little to do with each other
 
 
@@ -54,7 +54,8 @@ def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
     nodes = len(found.nodes) + len(found.removed) + len(found.lost)
     if len(found.lost) > _MOST_LOST * nodes:
         return Certificate(reason=f"{len(found.lost)} of {nodes} nodes of the reference are not in the candidate")
-    weights, same = solve(old.graph, found, constants, others)
+    solved, same = solve(old.graph, found, constants, others)
+    weights = [_without_numbers(one, old, new) for one in solved]
     matched = {*found.nodes.values(), *found.added.values()}
     told = {one.constant for one in weights}
     return Certificate(
@@ -66,6 +67,26 @@ def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
         altered=tuple(_labelled(node) for node, other in found.nodes.items() if _is_altered(node, other)),
         pairs=tuple((value.name or "", found.values[value].name or "") for value in same),
     )
+
+
+def _without_numbers(check: WeightCheck, old: ir.Model, new: ir.Model) -> WeightCheck:
+    """A weight that is NaN or infinite somewhere, of a reference where none is: no fold of finite numbers has it so."""
+    index = None if check.finding is Finding.CERTIFIED else _nonfinite(new.graph.initializers.get(check.constant))
+    if index is None or any(_nonfinite(value) is not None for value in old.graph.initializers.values()):
+        return check
+    array = new.graph.initializers[check.constant].const_value
+    number = "" if array is None else f"{float(array.numpy()[index])} "
+    reason = f"{number}at {list(index)}, and no weight of the reference holds such a thing"
+    return replace(check, finding=Finding.WRONG, ulps=None, index=(), reason=reason)
+
+
+def _nonfinite(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Where a stored constant of floats is first not finite; None if it is everywhere."""
+    tensor = None if value is None else value.const_value
+    if tensor is None or tensor.dtype not in _FLOATS:
+        return None
+    wrong = ~np.isfinite(tensor.numpy())
+    return tuple(map(int, np.argwhere(wrong)[0])) if wrong.any() else None
 
 
 def _is_constant(node: ir.Node, constants: Constants) -> bool:

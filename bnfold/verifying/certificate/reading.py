@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,6 +108,8 @@ class Constants:
             return None
         if node.op_type == "Constant":
             return _constant(node)
+        if node.op_type == "CastLike":  # of the second input only the type counts, which may be that of data
+            return self._cast_like(node)
         inputs = [self.array(one) for one in node.inputs if one is not None]
         if not inputs or len(inputs) < len(node.inputs) or any(one is None for one in inputs):
             return None
@@ -116,6 +119,11 @@ class Constants:
             except (ValueError, TypeError, IndexError):
                 return None
         return None if result is None else np.asarray(result)
+
+    def _cast_like(self, node: ir.Node) -> Array | None:
+        array, like = self.array(given(node, 0)), given(node, 1)
+        dtype = None if like is None else like.dtype
+        return None if array is None or dtype is None or dtype is ir.DataType.STRING else array.astype(dtype.numpy())
 
 
 def _constant(node: ir.Node) -> Array | None:
@@ -134,6 +142,11 @@ def _evaluate(node: ir.Node, inputs: list[Array]) -> Array | None:
         if np.broadcast(*inputs).size > _ELEMENTS or "axis" in node.attributes:
             return None
         return np.asarray(_BINARY[kind](*inputs), first.dtype)
+    if kind == "Shape":
+        return np.asarray(first.shape[attribute(node, "start", 0) : attribute(node, "end", None)], np.int64)
+    if kind == "Expand" and len(inputs) > 1:
+        shape = np.broadcast_shapes(first.shape, tuple(int(size) for size in inputs[1]))
+        return np.broadcast_to(first, shape) if prod(shape) <= _ELEMENTS else None
     axes = [int(axis) for axis in inputs[1]] if len(inputs) > 1 else attribute(node, "axes", None)
     if kind == "Reshape" and len(inputs) > 1:
         return first.reshape([first.shape[i] if size == 0 else size for i, size in enumerate(axes or ())])
