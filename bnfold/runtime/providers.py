@@ -51,6 +51,12 @@ _OPTIONS = {
         "load_config": json.dumps({device: {"INFERENCE_PRECISION_HINT": "f32"} for device in ("CPU", "GPU")})
     },
 }
+# What has an effect in the plugin; others it drops, most of them without a word. Those of its devices it checks itself.
+_PLUGIN_OPTIONS = {
+    "OpenVINOExecutionProvider": frozenset({
+        "device", "dump_subgraphs", "enable_causallm", "hint_enable_gqa", "load_config", "reshape_input",
+    }),
+}  # fmt: skip
 _DEVICE = "device"  # our own option: which device of a plugin provider
 
 
@@ -187,6 +193,7 @@ def _prepare(provider: Provider, options: ort.SessionOptions) -> dict[str, objec
             ort.preload_dlls()
         return {"providers": [(provider.name, wanted)]}
     _register(provider)
+    _refuse_ignored(provider)
     device = wanted.pop(_DEVICE, "")
     found = [one for one in ort.get_ep_devices() if one.ep_name == provider.name]
     if not found:
@@ -199,6 +206,21 @@ def _prepare(provider: Provider, options: ort.SessionOptions) -> dict[str, objec
         raise ProviderError(f"provider {provider}: has no device {device}, only {names}")
     options.add_provider_for_devices(taken[:1], wanted)
     return {}
+
+
+def _refuse_ignored(provider: Provider) -> None:
+    """A plugin says nothing of an option that it does not know, and what is asked for is a demand.
+
+    Raises:
+        ProviderError: There is such an option.
+    """
+    known = _PLUGIN_OPTIONS.get(provider.name)
+    ignored = [key for key, _ in provider.options if known is not None and key not in known]
+    if ignored:
+        raise ProviderError(
+            f"provider {provider}: would ignore {', '.join(ignored)}: it takes {', '.join(sorted(known or ()))}; "
+            'properties of a device go into load_config, as load_config={"CPU":{"INFERENCE_NUM_THREADS":"1"}}'
+        )
 
 
 def _wanted(provider: Provider) -> dict[str, str]:

@@ -166,6 +166,14 @@ def test_a_model_that_the_provider_refuses_is_an_error_of_one_line(saved):
 
 
 @needs_openvino
+@pytest.mark.parametrize("option", ["NOPE=1", "device_type=GPU", "INFERENCE_PRECISION_HINT=bf16", "num_of_threads=1"])
+def test_an_option_that_a_plugin_would_ignore_is_a_demand_that_is_not_met(option):
+    with pytest.raises(ProviderError, match=rf"would ignore {option.partition('=')[0]}: it takes .*load_config="):
+        probe(parse(f"openvino:{option}"))
+    probe(parse('openvino:load_config={"CPU":{"INFERENCE_NUM_THREADS":"1"}}'))
+
+
+@needs_openvino
 def test_the_device_of_a_plugin_can_be_chosen():
     probe(parse("openvino:device=cpu"))
     with pytest.raises(ProviderError, match=r"has no device TPU, only .*CPU"):
