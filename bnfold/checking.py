@@ -147,7 +147,10 @@ def _folded(result: FoldResult, *, strict: bool) -> Check:
     kept = sum(entry.is_batch_norm for entry in result.kept)
     all_of_them = kept + sum(entry.is_batch_norm for entry in result.folded)
     verdict = Verdict.PASS if not kept else Verdict.FAIL if strict else Verdict.NOTE
-    return Check("fold", verdict, f"{all_of_them - kept} of {all_of_them} BatchNormalizations folded")
+    message = f"{all_of_them - kept} of {all_of_them} BatchNormalizations folded"
+    if verdict is Verdict.FAIL:
+        message += "".join(f"; {entry.node}: {entry.reason}" for entry in result.kept if entry.is_batch_norm)
+    return Check("fold", verdict, message)
 
 
 def _verified(comparison: Comparison) -> Check:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -103,9 +104,17 @@ def main() -> NoReturn:
 
 def _complain(message: str) -> None:
     """One line, the only place where errors are printed; names in it may hold anything."""
+    from bnfold.reporting import github
     from bnfold.reporting.document import printable
 
+    if _annotates(sys.argv):  # a failing step without an annotation tells nobody why
+        with contextlib.suppress(OSError, ValueError):
+            print(github.error(message), end="", flush=True)  # noqa: T201
     print(f"bnfold: {printable(message)}", file=sys.stderr)  # noqa: T201
+
+
+def _annotates(arguments: list[str]) -> bool:
+    return "--format=github" in arguments or ("--format", "github") in itertools.pairwise(arguments)
 
 
 def _forget_output() -> None:

@@ -215,6 +215,8 @@ def _parse(report: str, *, pictures: bool) -> ReportFile:
     formats = [*Format, *Picture] if pictures else [*Format]
     if name not in formats or not path:
         raise BnfoldError(f"--report {report}: give FORMAT=PATH with FORMAT one of {', '.join(formats)}")
+    if path == "-":
+        raise BnfoldError(f"--report {report}: give the path of a file; --format {name} prints to stdout")
     if not Path(path).parent.is_dir() or (Path(path).exists() and not Path(path).is_file()):
         raise BnfoldError(f"--report {report}: cannot write a file there")
     if name not in [*Picture]:

@@ -78,5 +78,7 @@ def verify(
         save_repro=save_repro,
     )
     emit(Report("comparison", result, document(result), (suite(result),)), format, files)
+    if save_repro is not None and not result:
+        typer.echo(f"{save_repro / 'README.md'} tells how to show it again", err=True)
     if not result:
         raise typer.Exit(1)

@@ -20,13 +20,15 @@ def document(result: Comparison) -> Document:
     table = Table(columns, tuple(map(_row, result.checks)), numeric=frozenset(("figure", "limit")))
     return Document(
         f"{result.candidate} against {result.reference}",
-        (table, *_inputs(result), *_tolerance(result), *_where(result), _verdict(result)),
+        (table, *_inputs(result), *_tolerance(result), *map(Text, _where(result)), _verdict(result)),
     )
 
 
 def suite(result: Comparison) -> Suite:
-    """One case a check."""
-    return Suite("verify", tuple(map(_case, result.checks)))
+    """One case a check, and one for where the two models part, if that was looked for."""
+    where = " ".join(f"{line}." for line in _where(result))
+    located = (Case("where they part", Outcome.FAIL, where),) if where else ()
+    return Suite("verify", (*map(_case, result.checks), *located))
 
 
 def summary(result: Comparison) -> Text:
@@ -74,7 +76,7 @@ def _tolerance(result: Comparison) -> tuple[Text, ...]:
     return (Text(text),)
 
 
-def _where(result: Comparison) -> tuple[Text, ...]:
+def _where(result: Comparison) -> tuple[str, ...]:
     """Where two models part, in up to three lines."""
     found = result.divergence
     if found is None:
@@ -92,7 +94,7 @@ def _where(result: Comparison) -> tuple[Text, ...]:
     if found.rest_passes is not None:
         rest = "the rest is equivalent" if found.rest_passes else "the rest is not equivalent either"
         lines.append(f"With the reference's own nodes there, {rest}")
-    return tuple(Text(line) for line in lines)
+    return tuple(lines)
 
 
 def _verdict(result: Comparison) -> Text:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bnfold.reporting.cases import Suite
     from bnfold.reporting.document import Document
 
-__all__ = ["render"]
+__all__ = ["error", "render"]
 
 _MOST = 10
 _LEVELS = {Outcome.FAIL: "error", Outcome.WARN: "warning"}
@@ -32,6 +32,11 @@ def render(document: Document, suites: tuple[Suite, ...]) -> str:
     if not lines:
         lines = [_command("notice", "bnfold", ": ".join((document.title, *_last(document))))]
     return "".join(f"{line}\n" for line in lines)
+
+
+def error(message: str) -> str:
+    """One annotation: why there is no report."""
+    return f"{_command('error', 'bnfold', message)}\n"
 
 
 def _last(document: Document) -> tuple[str, ...]:

@@ -81,7 +81,10 @@ def test_checks_a_model(act, workspace) -> None:
 def test_a_no_fails_the_step_with_annotations(act) -> None:
     code, log, outputs, summary = act(model="model.onnx", keep="bn1\nbn[23]\n", strict="true", bench="false")
     assert (code, outputs) == (1, {"exit-code": "1"})
-    assert log == "::error title=bnfold check%3A fold::1 of 4 BatchNormalizations folded\n"
+    assert log == (
+        "::error title=bnfold check%3A fold::1 of 4 BatchNormalizations folded; "
+        "bn1: asked to stay; bn2: asked to stay; bn3: asked to stay\n"
+    )
     assert "❌ No" in summary
 
 
@@ -107,12 +110,18 @@ def test_other_arguments_are_handed_on(act, workspace) -> None:
         {"command": "verify", "model": "a.onnx"},
         {"command": "train", "model": "a.onnx"},
         {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "strict": "true"},
+        {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "bench": "false"},
+        {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "output": "d.onnx"},
+        {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "keep": "bn1"},
+        {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "min_speedup": "1.1"},
+        {"model": "model.onnx", "strict": "yes"},
         {"model": "model.onnx", "keep": "typo"},
     ],
 )
 def test_what_cannot_be_used_is_exit_2(act, given) -> None:
-    code, log, _, summary = act(**given)
-    assert code == 2, log
+    code, log, outputs, summary = act(**given)
+    assert (code, outputs) == (2, {"exit-code": "2"}), log
+    assert log.startswith("::error title=bnfold::")
     assert "Traceback" not in log
     assert summary == ""
 

@@ -32,7 +32,7 @@ def test_no_is_exit_1_and_every_report_says_so(command, tmp_path) -> None:
         *("--report", f"junit={tmp_path / 'a.xml'}", "--report", f"json={tmp_path / 'a.json'}"),
     )
     assert code == 1
-    assert out == "::error title=bnfold check%3A fold::3 of 4 BatchNormalizations folded\n"
+    assert out == "::error title=bnfold check%3A fold::3 of 4 BatchNormalizations folded; bn1: asked to stay\n"
     root = ET.parse(tmp_path / "a.xml").getroot()
     assert [suite.get("name") for suite in root] == ["check", "fold", "verify"]
     assert root.get("failures") == "1"

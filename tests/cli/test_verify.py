@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,10 +100,35 @@ def test_a_tolerance_by_output_decides(command):
 
 def test_bisect_tells_where_and_save_repro_keeps_it(command, tmp_path):
     code, out, err = command("verify", "a.onnx", "wrong.onnx", "--bisect", "--save-repro", "repro")
-    assert (code, err) == (1, "")
+    assert (code, err) == (1, f"{Path('repro', 'README.md')} tells how to show it again\n")
     assert "They part at " in out
     assert "the rest is equivalent" in out
     assert (tmp_path / "repro" / "README.md").is_file()
     code, out, err = command("verify", "a.onnx", "wrong.onnx", "--save-repro", "repro")
     assert (code, out) == (2, "")
     assert "is not empty" in err
+
+
+def test_where_they_part_is_an_annotation_and_a_case(command):
+    code, out, _ = command(
+        "verify", "a.onnx", "wrong.onnx", "--bisect", "--format", "github", "--report", "junit=a.xml"
+    )
+    assert code == 1
+    (line,) = (line for line in out.splitlines() if "where they part" in line)
+    assert line.startswith("::error title=bnfold verify%3A where they part::They part at ")
+    assert 'name="where they part"' in Path("a.xml").read_text()
+
+
+@pytest.mark.parametrize("words", [("--format", "github"), ("--format=github",)])
+def test_what_cannot_be_checked_is_an_annotation_where_those_are_asked_for(command, words):
+    code, out, err = command("verify", "a.onnx", "none.onnx", *words)
+    assert (code, out) == (2, "::error title=bnfold::none.onnx: no such file\n")
+    assert err == "bnfold: none.onnx: no such file\n"
+    assert command("verify", "a.onnx", "none.onnx", "--format", "json")[1] == ""
+
+
+def test_a_report_to_a_dash_is_no_file_of_that_name(command, tmp_path):
+    code, out, err = command("verify", "a.onnx", "b.onnx", "--report", "json=-")
+    assert (code, out) == (2, "")
+    assert "--format json prints to stdout" in err
+    assert not (tmp_path / "-").exists()
