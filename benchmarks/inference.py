@@ -167,7 +167,8 @@ def slower(rows: Iterable[Row]) -> list[str]:
 def environment(rivals: Sequence[str], pairs: int) -> dict[str, str]:
     """What the figures depend on."""
     known = fold.environment(Path.cwd(), pairs)
-    names = ("cpu", "cpus", "memory_gib", "system", "python", "numpy", "onnx", "onnx-ir", "bnfold", *rivals)
+    own = ("cpu", "cpus", "memory_gib", "system", "python", "numpy", "onnx", "onnx-ir", "onnxruntime", "bnfold")
+    names = dict.fromkeys((*own, *rivals))
     return {**{name: known[name] for name in names if name in known}, "pairs": str(pairs)}
 
 
