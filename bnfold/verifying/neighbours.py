@@ -4,7 +4,7 @@ A correct fold rounds each weight once, and each integer of a quantised bias; so
 neighbours lie from the exact ones says how far those of a correct fold may lie. They are the second opinion when the
 reference came out luckily close: on a network with a handful of weights, chance alone makes one rounding twice another.
 
-One weight in three moves. One in twelve would have the variance of one rounding, but on a network of thirty weights
+One float in three moves. One in twelve would have the variance of one rounding, but on a network of thirty weights
 eight neighbours were then no eight draws, and a correct fold came out worse than twice all of them.
 
 Only weights move: what an operator with weights reads beside its data. A constant that becomes a size, an index or a
@@ -117,8 +117,10 @@ def _is_quantised(value: ir.Value) -> bool:
 
 def _moved(tensor: ir.TensorProtocol, rng: np.random.Generator, *, is_quantised: bool) -> ir.TensorProtocol:
     if tensor.dtype is ir.DataType.INT32 and is_quantised:  # a bias; those of 8 bits and fewer no fold rounds
+        # All of them: a step of a bias is a thousand roundings of a float, so that a neighbour in which the few biases
+        # that show did not move would make outliers of those in which they did.
         codes = tensor.numpy()
-        return ir.Tensor(codes + rng.choice([-1, 0, 0, 0, 0, 1], codes.shape).astype(np.int32), name=tensor.name)
+        return ir.Tensor(codes + rng.choice([-1, 1], codes.shape).astype(np.int32), name=tensor.name)
     if tensor.dtype not in _FLOATS:
         return tensor
     array = tensor.numpy()
