@@ -14,7 +14,6 @@ from bnfold.exporting.result import ExportResult
 from bnfold.exporting.tidying import tidy
 from bnfold.exporting.weights import load_weights
 from bnfold.runtime import sessions
-from bnfold.zoo import data as datasets
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def export(
 
     module = network.build()
     load_weights(module, weights_file)
-    data = datasets.load(network.data)
+    data = network.load_data()
     model = _to_onnx(module, network)
     check_graph(model, module, network)
     with modelfile.staged(path) as temporary:
@@ -82,7 +81,7 @@ def export(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         agreement=agreement,
         accuracy=accuracy,
-        rows=len(data.held_out_labels),
+        rows=len(data.held_out_targets),
     )
 
 

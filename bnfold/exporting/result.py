@@ -43,10 +43,10 @@ class ExportResult:
         size: Of the ONNX file, in bytes.
         opset: The version of ONNX's own operators.
         nodes: How many nodes of each operator.
-        batch_norms: How many of them are BatchNormalization, as many as in the module.
+        batch_norms: How many BatchNorms the module has; one that it calls twice is two nodes.
         parameters: Trained numbers, BatchNorms' scale and bias included, running statistics not.
         agreement: onnxruntime against PyTorch, on each set of inputs.
-        accuracy: Share of the held-out data that onnxruntime gets right, 0…1; PyTorch's is the same.
+        accuracy: The score of onnxruntime's outputs on the held-out data, 1 where perfect; PyTorch's is the same.
         rows: How many rows are held out.
     """
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bnfold import modelfile
 from bnfold.errors import BnfoldError, ModelFileError
+from bnfold.zoo.tasks import CLASSIFY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,10 +117,16 @@ def _chosen(result: TrainingResult) -> str:
     return f"the last epoch, the first to reach {result.settings.target:.2%}, so that its accuracy there is flattered"
 
 
+def _score(result: TrainingResult, network: Network) -> str:
+    if network.task is not CLASSIFY:
+        return f"{result.accuracy:.2%} of {result.held_out_size} rows"
+    wrong = round((1 - result.accuracy) * result.held_out_size)
+    return f"{result.accuracy:.2%} ({wrong} of {result.held_out_size} wrong)"
+
+
 def card(result: TrainingResult, network: Network, data: Dataset) -> str:
     """``card.md``: what the network is, how good it is, and how to make it again."""
     shape = " × ".join(str(size) for size in ("batch", *network.input_shape))
-    wrong = round((1 - result.accuracy) * result.held_out_size)
     lines = (
         f"# {network.name}",
         "",
@@ -127,12 +134,12 @@ def card(result: TrainingResult, network: Network, data: Dataset) -> str:
         "",
         "| what | value |",
         "| :--- | :--- |",
-        f"| held-out accuracy | {result.accuracy:.2%} ({wrong} of {result.held_out_size} wrong) |",
+        f"| held-out {network.task.score_name} | {_score(result, network)} |",
         f"| trained on | {result.train_size} rows, {_epochs(result)} |",
         f"| parameters | {result.parameters} |",
         f"| BatchNorms | {', '.join(f'{name} ({size})' for name, size in result.batch_norms.items()) or 'none'} |",
         f"| input | `{network.input_name}`, float32 {shape} |",
-        f"| output | `{network.output_name}`, float32, scores before the softmax |",
+        f"| output | `{network.output_name}`, float32, {network.task.output} |",
         "",
         f"Code: [`bnfold/zoo/{network.name}.py`](../../bnfold/zoo/{network.name}.py).",
         "",

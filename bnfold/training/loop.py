@@ -20,18 +20,20 @@ from bnfold.training.norms import parse_norm, set_norms
 from bnfold.training.result import Epoch, TrainingResult
 from bnfold.training.settings import Settings
 from bnfold.training.statistics import recompute_statistics
-from bnfold.zoo import data as datasets
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.progress import Progress
-    from torch import Tensor, nn
+    from torch import nn
 
     from bnfold.zoo import Network
     from bnfold.zoo.data import Dataset
+    from bnfold.zoo.tasks import Targets
 
 __all__ = ["train"]
 
@@ -74,8 +76,8 @@ def train(
         eps: What BatchNorm adds to the variance; the network's own if None.
         exact_stats: Whether the running statistics, a moving average of batches, give way at the end to those of all
             training data, layer by layer.
-        target: The held-out accuracy, 0…1, at which training ends early, and below which the result counts as failed;
-            it is written anyway. The held-out data then choose the epoch, and the card says so; without a target they
+        target: The held-out score, 0…1, at which training ends early, and below which the result counts as failed; it is
+            written anyway. The held-out data then choose the epoch, and the card says so; without a target they
             choose nothing.
         overwrite: Replace weights that are already there; an ONNX file that was exported from them goes with them.
         progress: Show a progress bar on stderr, if that is a terminal.
@@ -103,14 +105,14 @@ def train(
     settings.check()
     files.check_folder(folder, overwrite=overwrite)
     require("torch", "safetensors")
-    data = datasets.load(network.data)
+    data = network.load_data()
     settings.check(len(data.train_inputs))
 
     with _one_seeded_thread(seed), _progress_bar(progress) as bar:
         module, history = _fit(network, data, settings, bar)
         accuracy = history[-1].held_out_accuracy
         if exact_stats:
-            accuracy = _with_exact_statistics(module, data, batch_size)
+            accuracy = _with_exact_statistics(network, module, data, batch_size)
 
     result = TrainingResult(
         network=name,
@@ -134,10 +136,8 @@ def train(
 def _fit(network: Network, data: Dataset, settings: Settings, bar: Progress) -> tuple[nn.Module, list[Epoch]]:
     """The loop."""
     import torch
-    from torch.nn.functional import cross_entropy
 
-    inputs, labels = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
-    held_out = torch.from_numpy(data.held_out_inputs), torch.from_numpy(data.held_out_labels)
+    inputs, targets = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_targets)
     steps = len(inputs) // settings.batch_size  # a smaller last batch would have noisier statistics: left out
 
     module = network.build()
@@ -152,7 +152,7 @@ def _fit(network: Network, data: Dataset, settings: Settings, bar: Progress) -> 
         total = 0.0
         order = torch.randperm(len(inputs), generator=shuffling)[: steps * settings.batch_size]
         for rows in order.view(steps, settings.batch_size):
-            loss = cross_entropy(module(inputs[rows]), labels[rows])
+            loss = network.task.loss(module(inputs[rows]), targets[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -160,7 +160,8 @@ def _fit(network: Network, data: Dataset, settings: Settings, bar: Progress) -> 
         schedule.step()
         if not math.isfinite(total):
             raise BnfoldError(f"the loss of epoch {number} is not finite: try a smaller --lr than {settings.lr}")
-        train_accuracy, held_out_accuracy = _accuracy(module, inputs, labels), _accuracy(module, *held_out)
+        train_accuracy = _score(network, module, data.train_inputs, data.train_targets)
+        held_out_accuracy = _score(network, module, data.held_out_inputs, data.held_out_targets)
         seconds = time.perf_counter() - start
         history.append(Epoch(number, total / steps, train_accuracy, held_out_accuracy, seconds))
         bar.update(task, advance=1, description=f"training {network.name}: {held_out_accuracy:.1%} held out")
@@ -169,12 +170,12 @@ def _fit(network: Network, data: Dataset, settings: Settings, bar: Progress) -> 
     return module, history
 
 
-def _with_exact_statistics(module: nn.Module, data: Dataset, batch_size: int) -> float:
+def _with_exact_statistics(network: Network, module: nn.Module, data: Dataset, batch_size: int) -> float:
     """Put the statistics of all training data into a module; its held-out accuracy with them."""
     import torch
 
     recompute_statistics(module, torch.split(torch.from_numpy(data.train_inputs), batch_size), layer_by_layer=True)
-    return _accuracy(module, torch.from_numpy(data.held_out_inputs), torch.from_numpy(data.held_out_labels))
+    return _score(network, module, data.held_out_inputs, data.held_out_targets)
 
 
 @contextmanager
@@ -204,12 +205,12 @@ def _progress_bar(wanted: bool) -> Progress:
     return Progress(console=Console(stderr=True), transient=True, disable=not visible)
 
 
-def _accuracy(module: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+def _score(network: Network, module: nn.Module, inputs: NDArray[np.float32], targets: Targets) -> float:
     import torch
 
     module.eval()
     with torch.inference_mode():
-        return float((module(inputs).argmax(1) == labels).double().mean())
+        return network.task.score(module(torch.from_numpy(inputs)).numpy(), targets)
 
 
 def _batch_norms(module: nn.Module) -> dict[str, int]:

@@ -20,8 +20,10 @@ class Epoch:
 
     Attributes:
         number: From 1.
-        loss: Mean cross-entropy of the epoch's batches, in nats, as trained: dropout on, batch statistics.
-        train_accuracy: Share of the training data that is right, 0…1, in inference mode.
+        loss: Mean loss of the epoch's batches, as trained: dropout on, batch statistics. It is a cross entropy in nats, or
+            the mean squared error of a network that rebuilds images.
+        train_accuracy: The score on the training data, in inference mode: the share that is right, 0…1, or the explained
+            variance of a network that rebuilds images.
         held_out_accuracy: The same for the held-out data.
         seconds: Wall-clock time of the epoch, measuring included.
     """
@@ -40,8 +42,8 @@ class TrainingResult:
     Attributes:
         network: The zoo's name of it.
         folder: Where ``weights.safetensors``, ``metrics.json`` and ``card.md`` were written.
-        accuracy: Share of the held-out data that the last epoch's weights get right, 0…1; with exact statistics, if
-            those were asked for.
+        accuracy: The score of the last epoch's weights on the held-out data: the share that is right, 0…1, or the
+            explained variance; with exact statistics, if those were asked for.
         reached: Whether ``accuracy`` is at least the target; True without one.
         settings: What ``train`` was told.
         train_size: Rows trained on.

@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.errors import BnfoldError
+from bnfold.zoo import data as datasets
 from bnfold.zoo.dependencies import require
+from bnfold.zoo.tasks import CLASSIFY, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
     from torch import nn
+
+    from bnfold.zoo.data import Dataset
 
 __all__ = ["NETWORKS", "Network", "find"]
 
@@ -36,6 +41,8 @@ class Network:
         input_shape: One input without the batch axis, such as (1, 8, 8).
         input_name: What the ONNX graph calls its input.
         output_name: What the ONNX graph calls its output.
+        task: What it learns, and how it is judged.
+        prepare: What makes its inputs and targets of the data set; None where they are used as they are.
     """
 
     name: str
@@ -44,6 +51,8 @@ class Network:
     input_shape: tuple[int, ...]
     input_name: str = "image"
     output_name: str = "logits"
+    task: Task = CLASSIFY
+    prepare: Callable[[Dataset], Dataset] | None = None
 
     def build(self) -> nn.Module:
         """The network as an ``nn.Module`` in training mode, its weights drawn from torch's default generator.
@@ -54,6 +63,21 @@ class Network:
         require("torch")
         module: nn.Module = importlib.import_module(f"{__name__}.{self.name}").build()
         return module
+
+    def load_data(self, name: str | None = None, folder: str | os.PathLike[str] | None = None) -> Dataset:
+        """The data that it is trained and judged with, prepared for its task; the same each time.
+
+        Args:
+            name: Another data set than its own, one of ``bnfold.zoo.data.NAMES``.
+            folder: Where that one's files are, as ``bnfold.zoo.data.load`` takes it.
+
+        Raises:
+            MissingDependencyError: The package that brings the data, or reads it, is not installed.
+            ModelFileError: Its files are not there, or hold something else.
+            BnfoldError: There is no such data set.
+        """
+        found = datasets.load(name or self.data, folder)
+        return found if self.prepare is None else self.prepare(found)
 
     def example_input(self, rows: int, seed: int = 0) -> NDArray[np.float32]:
         """Random input of the right shape: float32 [rows, *input_shape], standard normal."""

@@ -57,7 +57,7 @@ def test_onnxruntime_measures_the_accuracy_that_is_claimed(shipped):
 
     (outputs,) = run_isolated("bnfold.runtime.sessions:run", request, subject="model.onnx")
 
-    accuracy = np.mean(outputs["logits"].argmax(1) == digits.held_out_labels)
+    accuracy = np.mean(outputs["logits"].argmax(1) == digits.held_out_targets)
     assert accuracy == pytest.approx(json.loads((shipped / "metrics.json").read_text())["accuracy"], abs=1e-6)
     assert accuracy >= 0.97
     assert f"| held-out accuracy | {accuracy:.2%} " in (shipped / "card.md").read_text()

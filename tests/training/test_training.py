@@ -47,7 +47,7 @@ def test_weights_fit_the_network_and_are_those_of_the_last_epoch(trained):
     data = zoo.data.load("digits")
 
     with torch.inference_mode():
-        right = module.eval()(torch.from_numpy(data.held_out_inputs)).argmax(1).numpy() == data.held_out_labels
+        right = module.eval()(torch.from_numpy(data.held_out_inputs)).argmax(1).numpy() == data.held_out_targets
 
     assert right.mean() == trained.epochs[-1].held_out_accuracy == trained.accuracy
 

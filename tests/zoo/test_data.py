@@ -29,13 +29,13 @@ def test_holds_out_a_quarter_of_what_there_is(shipped):
     train, held_out, shape, classes = SHIPPED[shipped.name]
     assert shipped.train_inputs.shape == (train, *shape)
     assert shipped.held_out_inputs.shape == (held_out, *shape)
-    assert len(shipped.train_labels) == train
-    assert len(shipped.held_out_labels) == held_out
+    assert len(shipped.train_targets) == train
+    assert len(shipped.held_out_targets) == held_out
     assert len(shipped.classes) == classes
 
 
 def test_holds_out_the_same_share_of_every_class(shipped):
-    train, held_out = (np.bincount(labels) for labels in (shipped.train_labels, shipped.held_out_labels))
+    train, held_out = (np.bincount(labels) for labels in (shipped.train_targets, shipped.held_out_targets))
     np.testing.assert_allclose(held_out / (train + held_out), 0.25, atol=0.01)
 
 
@@ -47,7 +47,7 @@ def test_uses_every_row_once(shipped):
 
 def test_is_float32_and_int64_and_says_how_it_is_scaled(shipped):
     assert shipped.train_inputs.dtype == shipped.held_out_inputs.dtype == np.float32
-    assert shipped.train_labels.dtype == shipped.held_out_labels.dtype == np.int64
+    assert shipped.train_targets.dtype == shipped.held_out_targets.dtype == np.int64
     if "scaled to 0…1" in shipped.description:
         assert (shipped.train_inputs.min(), shipped.train_inputs.max()) == (0, 1)
     else:
@@ -58,7 +58,7 @@ def test_is_float32_and_int64_and_says_how_it_is_scaled(shipped):
 def test_splits_the_same_way_each_time(shipped):
     again = data.load(shipped.name)
     assert (again.held_out_inputs == shipped.held_out_inputs).all()
-    assert (again.held_out_labels == shipped.held_out_labels).all()
+    assert (again.held_out_targets == shipped.held_out_targets).all()
 
 
 def test_says_what_there_is_when_asked_for_unknown_data():
@@ -140,8 +140,8 @@ def test_fashion_is_read_from_its_files_in_its_own_split(tmp_path, compressed):
     assert (found.train_inputs.shape, found.held_out_inputs.shape) == ((3, 1, 28, 28), (2, 1, 28, 28))
     assert found.train_inputs.dtype == np.float32
     assert found.train_inputs[0, 0, 0, 255 % 28] == np.float32(255 % 28) / np.float32(255)
-    assert found.train_labels.tolist() == [7, 8, 9]
-    assert [found.classes[label] for label in found.held_out_labels] == ["Sneaker", "Bag"]
+    assert found.train_targets.tolist() == [7, 8, 9]
+    assert [found.classes[label] for label in found.held_out_targets] == ["Sneaker", "Bag"]
 
 
 @pytest.mark.parametrize(("changed", "message"), [
@@ -190,7 +190,7 @@ def test_a_directory_per_class_becomes_a_data_set(tmp_path):
     assert found.train_inputs.shape == (12, 3, 4, 6)
     assert found.held_out_inputs.shape == (4, 3, 4, 6)
     assert found.train_inputs.dtype == np.float32
-    for image, label in zip(found.train_inputs, found.train_labels, strict=True):
+    for image, label in zip(found.train_inputs, found.train_targets, strict=True):
         if label == 0:
             assert (image[0] == 1).all()
         else:

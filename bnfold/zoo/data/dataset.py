@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bnfold.zoo.tasks import Targets
+
 __all__ = ["Dataset", "split"]
 
 _SPLIT_SEED = 0
@@ -19,26 +21,26 @@ _HELD_OUT_SHARE = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs and labels in two parts, one to learn from and one to measure with.
+    """Inputs and targets in two parts, one to learn from and one to measure with.
 
     Attributes:
         name: How the zoo calls it.
         description: What it is, and how its values were scaled.
         source: Who made it, where it comes from, and its licence.
         train_inputs: float32 [N, …], the network's input.
-        train_labels: int64 [N].
+        train_targets: int64 [N], the class of each; or float32 [N, …], what an output is to equal.
         held_out_inputs: float32 [M, …], never trained on.
-        held_out_labels: int64 [M].
-        classes: What the labels 0, 1, … stand for.
+        held_out_targets: The same for these.
+        classes: What the targets 0, 1, … stand for.
     """
 
     name: str
     description: str
     source: str
     train_inputs: NDArray[np.float32]
-    train_labels: NDArray[np.int64]
+    train_targets: Targets
     held_out_inputs: NDArray[np.float32]
-    held_out_labels: NDArray[np.int64]
+    held_out_targets: Targets
     classes: tuple[str, ...]
 
 
@@ -59,7 +61,7 @@ def split(
     require("sklearn")
     from sklearn.model_selection import train_test_split
 
-    train_inputs, held_out_inputs, train_labels, held_out_labels = train_test_split(
+    train_inputs, held_out_inputs, train_targets, held_out_targets = train_test_split(
         inputs, labels, test_size=_HELD_OUT_SHARE, stratify=labels, random_state=_SPLIT_SEED
     )
     return Dataset(
@@ -67,8 +69,8 @@ def split(
         description=description,
         source=source,
         train_inputs=train_inputs,
-        train_labels=train_labels,
+        train_targets=train_targets,
         held_out_inputs=held_out_inputs,
-        held_out_labels=held_out_labels,
+        held_out_targets=held_out_targets,
         classes=classes,
     )

@@ -49,9 +49,9 @@ def load(name: str, folder: Path | None) -> Dataset:
         description="70,000 photographs of garments of 28×28 pixels in ten classes, grey values scaled to 0…1",
         source="H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, 2017, https://arxiv.org/abs/1708.07747, MIT",
         train_inputs=train,
-        train_labels=arrays[1].astype(np.int64),
+        train_targets=arrays[1].astype(np.int64),
         held_out_inputs=held_out,
-        held_out_labels=arrays[3].astype(np.int64),
+        held_out_targets=arrays[3].astype(np.int64),
         classes=_CLASSES,
     )
 

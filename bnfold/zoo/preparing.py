@@ -1,0 +1,105 @@
+"""Data derived from other data: images with noise, clouds of points, pairs. The same ones each time.
+
+Each function takes a data set of images and gives another. Of the two parts each is made from its own rows, so that
+what is held out stays unseen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bnfold.zoo.data import Dataset
+    from bnfold.zoo.tasks import Targets
+
+__all__ = ["NOISE", "PAIRS", "POINTS", "noisy", "paired", "same", "scattered"]
+
+NOISE = 0.25  # the standard deviation of what ``noisy`` adds, where ink is 0 to 1
+POINTS = 64  # that ``scattered`` draws from an image
+PAIRS = 4  # that ``paired`` makes with each image in front
+_TRAIN, _HELD_OUT = 1, 2  # seeds
+
+
+def same(data: Dataset) -> Dataset:
+    """The images as their own targets: for an autoencoder."""
+    return replace(
+        data,
+        description=f"{data.description}; each is its own target",
+        train_targets=data.train_inputs,
+        held_out_targets=data.held_out_inputs,
+    )
+
+
+def noisy(data: Dataset) -> Dataset:
+    """Images with Gaussian noise of standard deviation ``NOISE``, and the clean ones as targets."""
+    return replace(
+        data,
+        description=f"{data.description}; with Gaussian noise of standard deviation {NOISE}, the clean ones as targets",
+        train_inputs=_with_noise(data.train_inputs, _TRAIN),
+        train_targets=data.train_inputs,
+        held_out_inputs=_with_noise(data.held_out_inputs, _HELD_OUT),
+        held_out_targets=data.held_out_inputs,
+    )
+
+
+def _with_noise(images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
+    return images + np.float32(NOISE) * noise
+
+
+def scattered(data: Dataset) -> Dataset:
+    """``POINTS`` points drawn from the ink of each image: float32 [N, 2, POINTS], x and y between −1 and 1.
+
+    A pixel is drawn as often as it is dark, and the point lies anywhere in it. Their order means nothing.
+    """
+    return replace(
+        data,
+        description=f"{data.description}; {POINTS} points drawn from the ink of each, as x and y between −1 and 1",
+        train_inputs=_points(data.train_inputs, _TRAIN),
+        held_out_inputs=_points(data.held_out_inputs, _HELD_OUT),
+    )
+
+
+def _points(images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    random = np.random.default_rng(seed)
+    height, width = images.shape[-2:]
+    ink = images.reshape(len(images), -1).astype(np.float64)
+    ink /= ink.sum(axis=1, keepdims=True)
+    pixels = np.stack([random.choice(ink.shape[1], POINTS, p=row) for row in ink])
+    x, y = (
+        (pixels % width + random.random(pixels.shape)) / width,
+        (pixels // width + random.random(pixels.shape)) / height,
+    )
+    return (2 * np.stack([x, y], axis=1) - 1).astype(np.float32)
+
+
+def paired(data: Dataset) -> Dataset:
+    """Pairs of images: float32 [PAIRS·N, 2, …], and 1 where both are of one class, which is so for half of them."""
+    train_inputs, train_targets = _pairs(data.train_inputs, data.train_targets, _TRAIN)
+    held_out_inputs, held_out_targets = _pairs(data.held_out_inputs, data.held_out_targets, _HELD_OUT)
+    return replace(
+        data,
+        description=f"{data.description}; in pairs, half of them of one class, {PAIRS} with each in front",
+        train_inputs=train_inputs,
+        train_targets=train_targets,
+        held_out_inputs=held_out_inputs,
+        held_out_targets=held_out_targets,
+        classes=("different", "same"),
+    )
+
+
+def _pairs(images: NDArray[np.float32], labels: Targets, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    random = np.random.default_rng(seed)
+    first = np.tile(np.arange(len(images)), PAIRS)
+    wanted = np.arange(len(first)) // len(images) % 2  # by turns of all images: different, same, …
+    alike = labels[first][:, None] == labels[None]
+    alike[np.arange(len(first)), first] = False  # an image beside itself would be too easy
+    fitting = np.where(wanted[:, None] == 1, alike, labels[first][:, None] != labels[None])
+    # A random number for each possible partner; the one that fits and has the largest is taken.
+    second = np.where(fitting, random.random(fitting.shape), -1).argmax(1)
+    return np.stack([images[first], images[second]], axis=1), wanted.astype(np.int64)
