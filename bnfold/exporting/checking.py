@@ -40,10 +40,8 @@ def check_graph(model: ir.Model, module: nn.Module, network: Network) -> None:
         ExportError: It is not.
     """
     nodes = [node for node in model.graph.all_nodes() if node.op_type == "BatchNormalization"]
-    expected, found = (
-        count_batch_norms(module),
-        len({node.inputs[1] for node in nodes}),
-    )  # by scale: one may be called twice
+    found = len({node.inputs[1] for node in nodes})  # told apart by their scales: one called twice is two nodes
+    expected = count_batch_norms(module)
     if found != expected:
         raise ExportError(f"the module has {expected} BatchNorms, its export {found} BatchNormalizations")
     if training := [node.name for node in nodes if node.attributes.get_int("training_mode", 0)]:

@@ -76,8 +76,8 @@ def train(
         eps: What BatchNorm adds to the variance; the network's own if None.
         exact_stats: Whether the running statistics, a moving average of batches, give way at the end to those of all
             training data, layer by layer.
-        target: The held-out score, 0…1, at which training ends early, and below which the result counts as failed; it is
-            written anyway. The held-out data then choose the epoch, and the card says so; without a target they
+        target: The held-out score, 0…1, at which training ends early, and below which the result counts as failed; it
+            is written anyway. The held-out data then choose the epoch, and the card says so; without a target they
             choose nothing.
         overwrite: Replace weights that are already there; an ONNX file that was exported from them goes with them.
         progress: Show a progress bar on stderr, if that is a terminal.

@@ -20,10 +20,10 @@ class Epoch:
 
     Attributes:
         number: From 1.
-        loss: Mean loss of the epoch's batches, as trained: dropout on, batch statistics. It is a cross entropy in nats, or
-            the mean squared error of a network that rebuilds images.
-        train_accuracy: The score on the training data, in inference mode: the share that is right, 0…1, or the explained
-            variance of a network that rebuilds images.
+        loss: Mean loss of the epoch's batches, as trained: dropout on, batch statistics. Cross entropy in nats, or the
+            mean squared error of a network that rebuilds images.
+        train_accuracy: The score on the training data, in inference mode: the share that is right, 0…1, or the
+            explained variance of a network that rebuilds images.
         held_out_accuracy: The same for the held-out data.
         seconds: Wall-clock time of the epoch, measuring included.
     """
