@@ -304,3 +304,49 @@ def test_the_shift_behind_weights_without_a_bias_is_that_in_front_of_them():
     certificate = certify(reference, bnfold.fold(reference).model)
     assert "b" in {one.constant for one in certificate.of(Finding.OPEN)}
     assert not certificate.of(Finding.WRONG)
+
+
+SQUEEZE_EXCITE = """
+    g (float[N,3,9,9] x, float[4,3,3,3] w1, float[4,4,3,3] w2, float[2,4,1,1] v1, float[2] c1,
+       float[4,2,1,1] v2, float[4] c2, float[4,4,1,1] w3, float[4] unit, float[4] m1, float[4] b1, float[4] m2,
+       float[4] b2) => (float[N,4,5,5] y) {
+        p1 = Conv (x, w1)
+        n1 = BatchNormalization (p1, unit, b1, m1, unit)
+        r1 = Relu (n1)
+        p2 = Conv (r1, w2)
+        n2 = BatchNormalization (p2, unit, b2, m2, unit)
+        r2 = Relu (n2)
+        zero = Constant <value_float = 0.0> ()
+        like = CastLike (zero, r2)
+        s = GlobalAveragePool (r2)
+        q1 = Conv (s, v1, c1)
+        u = Relu (q1)
+        q2 = Conv (u, v2, c2)
+        gate = Sigmoid (q2)
+        g = Mul (r2, gate)
+        w = Conv (g, w3)
+        y = Add (w, like)
+    }
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scales_that_are_nearly_1_are_told_from_1(seed):
+    """A network that was never trained: γ = var = 1, so that every affine multiplies by 1/√(1 + ε)."""
+    reference = model_of(SQUEEZE_EXCITE, dtype="float", seed=seed)
+    set_constant(reference, reference.graph.initializers["unit"], np.ones(4, np.float32))
+    certificate = certify(reference, bnfold.fold(reference).model)
+    assert counts(certificate) == [4, 0, 0]
+    assert {one.constant for one in certificate.weights} >= {"w1", "w2"}
+
+
+def test_what_reads_the_type_of_a_tensor_alone_is_no_operator_behind_it():
+    """torch's exporter writes such a CastLike in front of each Conv; the fold leaves it, or not."""
+    reference = model_of(SQUEEZE_EXCITE, dtype="float")
+    set_constant(reference, reference.graph.initializers["unit"], np.ones(4, np.float32))
+    candidate = bnfold.fold(reference).model
+    weight = candidate.graph.initializers["w2"]
+    array = weight.const_value.numpy().copy()
+    array[0, 1] *= np.float32(1.001)
+    put(weight, array)
+    assert {one.constant for one in certify(reference, candidate).of(Finding.WRONG)} == {"w2"}
