@@ -282,7 +282,7 @@ def test_what_no_fold_does_is_told_in_the_structure():
         graph.append(ir.node("Tanh", [graph.inputs[0]]))
 
     assert structure(lambda graph: None).verdict is Verdict.PASS
-    for change, words in ((lean, "with other attributes: 1 LeakyRelu"), (add_dead_end, "new: 1 Tanh")):
+    for change, words in ((lean, "changed: LeakyRelu 'y': alpha 0.1 → 0.2"), (add_dead_end, "new: 1 Tanh")):
         check = structure(change)
         assert check.verdict is Verdict.NOTE
         assert words in check.message

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Constants", "attribute", "given", "is_standard", "operand_of", "rank_of", "shape_of"]
+__all__ = [
+    "Constants",
+    "affine_of",
+    "attribute",
+    "given",
+    "is_inference",
+    "is_standard",
+    "label_of",
+    "operand_of",
+    "rank_of",
+    "shape_of",
+]
 
 _EPSILON = float(np.float32(1e-5))
 _FIRST_IR_VERSION_WITH_DEFAULTS = 4
@@ -45,6 +56,11 @@ def attribute(node: ir.Node, name: str, default: Any) -> Any:
 def given(node: ir.Node, slot: int) -> ir.Value | None:
     """An input, or None where it is absent."""
     return node.inputs[slot] if slot < len(node.inputs) else None
+
+
+def label_of(node: ir.Node) -> str:
+    """What to call a node: its name, or else what it writes."""
+    return node.name or next((value.name for value in node.outputs if value.name), node.op_type)
 
 
 def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
@@ -206,28 +222,3 @@ def is_inference(node: ir.Node) -> bool:
     if attribute(node, "training_mode", 0) or attribute(node, "spatial", 1) == 0:
         return False
     return not any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-
-
-__all__ += ["affine_of", "is_inference"]
-
-
-# What says the same in other words, and is read where it counts.
-_OWN_SPELLING = {
-    "Gemm": frozenset({"alpha", "beta", "transA", "transB"}),
-    "BatchNormalization": frozenset({"momentum", "training_mode", "spatial"}),
-}
-
-
-def same_attributes(node: ir.Node, other: ir.Node) -> bool:
-    """Whether two nodes of one operator have the same attributes, but for their bodies where ``overlooked`` looks."""
-    if attribute(node, "epsilon", None) != attribute(other, "epsilon", None):
-        return False
-    names = (set(node.attributes) | set(other.attributes)) - _OWN_SPELLING.get(node.op_type, frozenset())
-    return all(_plain(attribute(node, name, None)) == _plain(attribute(other, name, None)) for name in names)
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as something that compares; a graph or a tensor as its text."""
-    if isinstance(value, (int, float, str, bytes, type(None))):
-        return value
-    return tuple(value) if isinstance(value, (list, tuple)) else str(value)
