@@ -15,7 +15,7 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.verifying.certificate.carrying import is_carrier, pull
-from bnfold.verifying.certificate.reading import affine_of, rank_of
+from bnfold.verifying.certificate.reading import affine_of, has_dead, rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +133,7 @@ def _behind(
             found.is_lost = True
             return []
         found.sites.append(node)
-        found.is_dead |= bool((affine.scale == 0).any())
+        found.is_dead |= has_dead(affine)
         return [(node.outputs[0], lambda wanted: _and_then(back, _before(affine, wanted)))]
     if all(map(constants.is_constant, node.outputs)):  # its Shape, or a CastLike that takes its type: never its numbers
         return []

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 __all__ = [
+    "DEAD",
     "Constants",
     "affine_of",
     "attribute",
     "given",
+    "has_dead",
     "is_inference",
     "is_standard",
     "label_of",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 _EPSILON = float(np.float32(1e-5))
+# What stands for a scale of 0, that makes a channel constant: it can be divided by, and cancels without a remainder.
+# Times it, every weight is 0 in any type; over it, the shift is all that is left of a bias.
+DEAD = 2.0**-900
 _FIRST_IR_VERSION_WITH_DEFAULTS = 4
 _ELEMENTS = 1 << 26  # of a constant expression; a crafted one must not ask for all the memory
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
@@ -190,7 +195,26 @@ def operand_of(node: ir.Node, constants: Constants) -> int | None:
 
 
 def affine_of(node: ir.Node, constants: Constants, rank: int) -> Affine | None:
-    """The affine map that a node is; None if it is none. Its data have ``rank`` axes."""
+    """The affine map that a node is, ``DEAD`` where it multiplies by 0; None if it is none.
+
+    Args:
+        node: The node.
+        constants: Those of its model.
+        rank: How many axes its data have.
+    """
+    one = _affine_of(node, constants, rank)
+    if one is None or one.scale.all():
+        return one
+    return Affine(np.where(one.scale == 0, DEAD, one.scale), one.shift)
+
+
+def has_dead(one: Affine) -> bool:
+    """Whether a map has to do with a channel that is constant."""
+    with np.errstate(all="ignore"):
+        return not bool(((np.abs(one.scale) > DEAD**0.5) & (np.abs(one.scale) < DEAD**-0.5)).all())
+
+
+def _affine_of(node: ir.Node, constants: Constants, rank: int) -> Affine | None:
     if not is_standard(node):
         return None
     one, zero = np.ones((1,) * rank), np.zeros((1,) * rank)

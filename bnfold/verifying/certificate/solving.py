@@ -29,6 +29,7 @@ from bnfold.verifying.certificate.reading import (
     Constants,
     affine_of,
     given,
+    has_dead,
     label_of,
     operand_of,
     rank_of,
@@ -115,12 +116,7 @@ class _Solver:
         if affine is None:
             return
         result = followed_by(self._maps[data[0]], affine)
-        dead = result.scale == 0
-        self._has_dead |= bool(dead.any())
-        if dead.any():  # the candidate's channel may be anything that is constant
-            scale, shift = np.broadcast_arrays(result.scale, result.shift)
-            dead = np.broadcast_to(dead, scale.shape)
-            result = Affine(np.where(dead, np.nan, scale), np.where(dead, np.nan, shift))
+        self._has_dead |= has_dead(affine)
         self._put(node.outputs[0], result, data)
 
     def _put(self, value: ir.Value, one: Affine, sources: list[ir.Value]) -> None:
@@ -470,7 +466,7 @@ class _Solver:
 
     def _is_dead(self, value: ir.Value) -> bool:
         one = self._maps[value]
-        return bool(np.isnan(one.scale).any() or np.isnan(one.shift).any())
+        return has_dead(one) or bool(np.isnan(one.shift).any())
 
     def _is_settled_in_front(self, settler: Settler, visit: Visit, value: ir.Value) -> bool:
         if value is not visit.output:
