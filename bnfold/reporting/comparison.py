@@ -77,7 +77,7 @@ def _tolerance(result: Comparison) -> tuple[Text, ...]:
 
 
 def _where(result: Comparison) -> tuple[str, ...]:
-    """Where two models part, in up to three lines."""
+    """Where two models part, in up to four lines."""
     found = result.divergence
     if found is None:
         return ()
@@ -88,6 +88,8 @@ def _where(result: Comparison) -> tuple[str, ...]:
         f"They part at {name}{sites}: error {found.local_error:.2e} from {tensors} in front of it, "
         f"{found.local_ratio:.3g} times the reference's own there; {found.accumulated_error:.2e} in the whole model",
     ]
+    if found.changes:
+        lines.append(f"Changed there: {'; '.join(map(str, found.changes))}")
     if found.worst_channels:
         channels = (f"{channel} ({share:.0%})" for channel, share in found.worst_channels)
         lines.append(f"Channels with the largest share of it: {', '.join(channels)}")

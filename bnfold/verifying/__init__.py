@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
-from bnfold.verifying.certificate import certify
+from bnfold.verifying.certificate import GraphChange, certify
 from bnfold.verifying.comparison import Check, Comparison, Divergence, OutputFigures, Verdict
 from bnfold.verifying.expense import Oracle
 from bnfold.verifying.interface import compare_interfaces
@@ -48,11 +49,11 @@ from bnfold.verifying.outputs import judge_outputs
 from bnfold.verifying.repro import Repro
 from bnfold.verifying.running import LEVEL, Runner, naming, run_oracle
 from bnfold.verifying.settings import Setting, compare_there, further_settings, side_by_side
-from bnfold.verifying.weights import check_structure, check_weights
+from bnfold.verifying.weights import changed_in_place, check_structure, check_weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bnfold.folding import FoldResult
     from bnfold.runtime.input_files import Source
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from bnfold.verifying.locating import Located
     from bnfold.verifying.settings import Compared
 
-__all__ = ["Check", "Comparison", "Divergence", "OutputFigures", "Verdict", "VerifyOptions", "verify"]
+__all__ = ["Check", "Comparison", "Divergence", "GraphChange", "OutputFigures", "Verdict", "VerifyOptions", "verify"]
 
 
 class VerifyOptions(TypedDict, total=False):
@@ -145,10 +146,11 @@ def verify(
         only_tensors(left.model, left.name, are_given=inputs is not None)
         _check_names(limits, left)
         checks = compare_interfaces(left.model, right.model)
-        if _failed(checks):
-            checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
-            return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks))
         weights = certify(left.model, right.model)
+        if _failed(checks):
+            checks += check_structure(weights, None)
+            checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
+            return Comparison(left.name, right.name, equivalent=False, checks=tuple(checks), changes=weights.changes)
         checks += check_structure(weights, certificate)
         checks += check_weights(weights, is_ours=certificate is not None, decides=not limits)
         given = () if inputs is None else given_inputs(inputs, left.model)
@@ -159,7 +161,7 @@ def verify(
             there.probe()  # what is not there is told before any work
         with naming("reference"):
             sets, expected, notes = runner.run_reference(left.path, left.model, given)
-        with naming("candidate"):
+        with naming("candidate"), _hinting(weights):
             results, failures = runner.run_candidate(right.path, sets)
         taken = [index for index, result in enumerate(results) if not isinstance(result, Refusal)]
         sets, expected = [sets[index] for index in taken], [expected[index] for index in taken]
@@ -203,7 +205,18 @@ def verify(
         seeds=tuple(one.seed for one in sets if one.seed is not None),
         settings=tuple(map(str, [Setting(), *settings])),
         divergence=None if located is None else located.divergence,
+        changes=weights.changes,
     )
+
+
+@contextmanager
+def _hinting(certificate: Certificate) -> Iterator[None]:
+    """A candidate that does not run may have been changed where it fails: say how."""
+    try:
+        yield
+    except ExecutionError as error:
+        changed = changed_in_place(certificate)
+        raise ExecutionError(f"{error}; it is not built as the reference: {changed}") if changed else error from error
 
 
 def _locate(
@@ -228,6 +241,8 @@ def _rest_passes(left: Opened, located: Located, runner: Runner) -> bool | None:
         return None
     try:
         hybrid = ir.from_proto(onnx.ModelProto.FromString(located.hybrid))
+        for value, like in zip(hybrid.graph.outputs, left.model.graph.outputs, strict=True):
+            value.shape = like.shape  # it was inferred in more detail
         return bool(verify(left.model, hybrid, timeout=runner.timeout, memory_limit=runner.memory_limit))
     except ExecutionError:
         return None

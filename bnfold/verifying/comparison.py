@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnfold.verifying.certificate import GraphChange
 
 __all__ = ["Check", "Comparison", "Divergence", "OutputFigures", "Verdict"]
 
@@ -76,6 +80,7 @@ class Divergence:
         rest_passes: Whether the candidate is equivalent once the reference's own nodes stand there; None if that could
             not be tried.
         is_hidden: Only random tensors in front of the nodes show it, and the local error is that on these.
+        changes: What these nodes have otherwise besides weights.
     """
 
     reference: str
@@ -88,6 +93,7 @@ class Divergence:
     sites: tuple[str, ...] = ()
     rest_passes: bool | None = None
     is_hidden: bool = False
+    changes: tuple[GraphChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Comparison:
         seeds: The seeds of those inputs that were made up.
         settings: Where they ran, such as ``cpu, disabled`` and ``openvino, all``.
         divergence: Where the two part; None unless that was asked for and found.
+        changes: What the candidate has otherwise besides weights and affines: attributes, operators, nodes.
     """
 
     reference: str
@@ -121,6 +128,7 @@ class Comparison:
     seeds: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()
     divergence: Divergence | None = None
+    changes: tuple[GraphChange, ...] = ()
 
     def __bool__(self) -> bool:
         return self.equivalent

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Pairs = Sequence[tuple[str, str]]
+    Channels = tuple[tuple[int, float], ...]
+    Shown = tuple[onnx.ModelProto, onnx.ModelProto, Mapping[str, Array]]
 
 __all__ = ["Located", "locate", "measure", "worst_of"]
 
@@ -108,9 +110,12 @@ def locate(
         )
     if found is None:
         return None
+    nodes = found.divergence.nodes
     wrong = [one for one in certificate.weights if one.finding == "wrong"]
-    sites = tuple(dict.fromkeys(site for one in wrong if one.node in found.divergence.nodes for site in one.sites))
-    return replace(found, divergence=replace(found.divergence, sites=sites or found.divergence.sites))
+    sites = tuple(dict.fromkeys(site for one in wrong if one.node in nodes for site in one.sites))
+    changes = tuple(one for one in certificate.changes if one.node in nodes)
+    told = replace(found.divergence, sites=sites or found.divergence.sites, changes=changes)
+    return replace(found, divergence=told)
 
 
 def worst_of(reference: Sequence[Outputs], candidate: Sequence[Outputs]) -> int:
@@ -211,8 +216,10 @@ class _Searcher:
         if exact is None or got is None:  # the evaluator lacks an operator
             exact, got = (_run_alone(model, feeds) for model in (left, right))
             limit = _WIDE_LIMIT
-        if exact is None or got is None or own is None or exact.shape != got.shape or exact.shape != own.shape:
+        if exact is None or got is None or own is None or exact.shape != own.shape:
             return None
+        if exact.shape != got.shape:
+            return self._part(ours, theirs, (left, right, feeds), (np.inf, np.inf, ()), is_random=is_random)
         finite = np.isfinite(exact) & np.isfinite(got) & np.isfinite(own)
         truth, difference, error = (np.where(finite, array, 0.0) for array in (exact, got - exact, own - exact))
         ratio = max(
@@ -221,22 +228,31 @@ class _Searcher:
         lost = np.isfinite(exact) & ~np.isfinite(got)
         if ratio <= limit and not lost.any():
             return None
+        errors = (_norm(difference) / max(_norm(truth), _TINY), ratio)
+        channels = _worst_channels(lost if lost.any() else difference)
+        measured = (*((np.inf, np.inf) if lost.any() else errors), channels)
+        return self._part(ours, theirs, (left, right, feeds), measured, is_random=is_random)
+
+    def _part(
+        self, ours: Part, theirs: Part, shown: Shown, measured: tuple[float, float, Channels], *, is_random: bool
+    ) -> Located:
+        left, right, feeds = shown
         divergence = Divergence(
             reference=ours.target,
             candidate=theirs.target,
             nodes=tuple(dict.fromkeys(n.name or n.output[0] for n in (*theirs.nodes, *ours.nodes))),
-            local_error=np.inf if lost.any() else _norm(difference) / max(_norm(truth), _TINY),
-            local_ratio=np.inf if lost.any() else ratio,
-            accumulated_error=self._accumulated(theirs.target, stored),
-            worst_channels=_worst_channels(lost if lost.any() else difference),
+            local_error=measured[0],
+            local_ratio=measured[1],
+            accumulated_error=self._accumulated(theirs.target, ours.target),
+            worst_channels=measured[2],
             sites=tuple(n.name or n.output[0] for n in ours.nodes if n.op_type == "BatchNormalization"),
             is_hidden=is_random,
         )
         hybrid = self._without(ours, theirs)
         return Located(divergence, left.SerializeToString(), right.SerializeToString(), feeds, hybrid)
 
-    def _accumulated(self, name: str, expected: Array) -> float:
-        got = self._run(self._candidate, {name})[name]
+    def _accumulated(self, name: str, ours: str) -> float:
+        got, expected = self._run(self._candidate, {name})[name], self._run(self._reference, {ours})[ours]
         if got.shape != expected.shape:
             return float("inf")
         if (np.isfinite(expected) & ~np.isfinite(got)).any():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bnfold.folding import FoldResult
     from bnfold.verifying.certificate import Certificate
 
-__all__ = ["check_structure", "check_weights"]
+__all__ = ["changed_in_place", "check_structure", "check_weights"]
 
 _MOST_SHOWN = 4
 
@@ -52,7 +52,7 @@ def check_weights(certificate: Certificate, *, is_ours: bool, decides: bool = Tr
 
 def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[Check]:
     """That only what the fold names is gone or has other weights; without a fold, what is otherwise."""
-    other = bool(certificate.lost or certificate.extra or certificate.altered)
+    other = bool(certificate.changes)
     if certificate.reason or not (certificate.removed or certificate.weights or other):
         return []
     if fold is None:
@@ -79,12 +79,17 @@ def _difference(certificate: Certificate) -> str:
     for words, nodes in (
         ("not found", certificate.lost),
         ("new", certificate.extra),
-        ("with other attributes", certificate.altered),
     ):
         kinds = Counter(kind for _, kind in nodes)
         if kinds:
             parts.append(f"{words}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
-    return ", ".join(parts)
+    changed = changed_in_place(certificate)
+    return ", ".join(parts) + (f"; changed: {changed}" if changed else "")
+
+
+def changed_in_place(certificate: Certificate) -> str:
+    """The attributes and operators that are others, as a list for people; empty if there are none."""
+    return _listed([str(one) for one in certificate.changes if one.is_in_place])
 
 
 def _listed(items: Iterable[str]) -> str:

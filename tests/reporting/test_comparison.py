@@ -1,12 +1,13 @@
 """A Comparison for people."""
 
 import dataclasses
+import math
 
 import pytest
 
 from bnfold.reporting import Format, Report
-from bnfold.reporting.comparison import document
-from bnfold.verifying import Check, Comparison, Divergence, Verdict
+from bnfold.reporting.comparison import document, suite
+from bnfold.verifying import Check, Comparison, Divergence, GraphChange, Verdict
 
 
 def comparison(*verdicts):
@@ -69,3 +70,19 @@ def test_where_they_part_is_told_in_every_format():
     ]
     for form in Format:
         assert "bn" in Report("comparison", result, document(result)).render(form)
+
+
+def test_what_changed_where_they_part_is_told_in_every_format():
+    change = GraphChange("conv3", "Conv", "pads", "[1, 1]", "")
+    found = Divergence("r", "r", ("conv3",), math.inf, math.inf, math.inf, changes=(change,))
+    result = dataclasses.replace(comparison(Verdict.FAIL), divergence=found, changes=(change,))
+    line = "Changed there: Conv 'conv3': pads [1, 1] → absent"
+    assert line in [block.text for block in document(result).blocks[1:]]
+    for form in Format:
+        assert "pads" in Report("comparison", result, document(result), (suite(result),)).render(form)
+
+
+def test_changes_say_what_became_of_a_node():
+    assert str(GraphChange("a", "Relu", "operator", "Relu", "Elu (alpha = 2)")) == "'a': Relu → Elu (alpha = 2)"
+    assert str(GraphChange("a", "Relu", "node", "Relu", "")) == "Relu 'a' is gone"
+    assert str(GraphChange("a", "Relu", "node", "", "Relu")) == "Relu 'a' is new"

@@ -8,6 +8,7 @@
     reading.py     constants, affines and shapes
     rounding.py    units in the last place
     overlooked.py  what changed, and was not solved
+    changes.py     what else is not as it was: attributes.py compares these
     result.py      the findings
 
 It finds out by itself what was folded where: it shares no code with the rules of ``bnfold.folding``, and needs no
@@ -23,14 +24,14 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
+from bnfold.verifying.certificate.changes import changes
 from bnfold.verifying.certificate.overlooked import overlooked
 from bnfold.verifying.certificate.pairing import pair
-from bnfold.verifying.certificate.reading import Constants, same_attributes
-from bnfold.verifying.certificate.result import Certificate, Finding, WeightCheck
-from bnfold.verifying.certificate.settling import has_bodies
+from bnfold.verifying.certificate.reading import Constants, label_of
+from bnfold.verifying.certificate.result import Certificate, Finding, GraphChange, WeightCheck
 from bnfold.verifying.certificate.solving import solve
 
-__all__ = ["Certificate", "Finding", "WeightCheck", "certify", "prepared"]
+__all__ = ["Certificate", "Finding", "GraphChange", "WeightCheck", "certify", "prepared"]
 
 _FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _MOST_LOST = 0.5  # of the nodes: two graphs of which more is different have little to do with each other
@@ -51,20 +52,22 @@ def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
     constants, others = Constants(old), Constants(new)
     is_named = not (reference.functions or candidate.functions)
     found = pair(old.graph, new.graph, constants, others, is_named=is_named)
-    nodes = len(found.nodes) + len(found.removed) + len(found.lost)
-    if len(found.lost) > _MOST_LOST * nodes:
-        return Certificate(reason=f"{len(found.lost)} of {nodes} nodes of the reference are not in the candidate")
+    lost = len(found.lost) + len(found.replaced)
+    nodes = len(found.nodes) + len(found.removed) + lost
+    if lost > _MOST_LOST * nodes:
+        return Certificate(reason=f"{lost} of {nodes} nodes of the reference are not in the candidate")
     solved, same = solve(old.graph, found, constants, others)
     weights = [_without_numbers(one, old, new) for one in solved]
-    matched = {*found.nodes.values(), *found.added.values()}
+    matched = {*found.nodes.values(), *found.replaced.values(), *found.added.values()}
+    extra = [node for node in new.graph if not (node in matched or _is_constant(node, others))]
     told = {one.constant for one in weights}
     return Certificate(
         (*weights, *overlooked(found, constants, others, told)),
         removed=tuple(_labelled(node) for node in old.graph if node in found.removed),
         lost=tuple(map(_labelled, found.lost)),
         added=tuple(_labelled(node)[0] for node in found.added.values()),
-        extra=tuple(_labelled(node) for node in new.graph if not (node in matched or _is_constant(node, others))),
-        altered=tuple(_labelled(node) for node, other in found.nodes.items() if _is_altered(node, other)),
+        extra=tuple(map(_labelled, extra)),
+        changes=tuple(changes(found, extra, constants, others)),
         pairs=tuple((value.name or "", found.values[value].name or "") for value in same),
     )
 
@@ -93,13 +96,8 @@ def _is_constant(node: ir.Node, constants: Constants) -> bool:
     return all(map(constants.is_constant, node.outputs))
 
 
-def _is_altered(node: ir.Node, other: ir.Node) -> bool:
-    """What is in bodies is looked at elsewhere, and another operator in a node's place has its own attributes."""
-    return node.op_type == other.op_type and not has_bodies(node) and not same_attributes(node, other)
-
-
 def _labelled(node: ir.Node) -> tuple[str, str]:
-    return node.name or next((value.name for value in node.outputs if value.name), ""), node.op_type
+    return label_of(node), node.op_type
 
 
 def prepared(model: ir.Model) -> ir.Model:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.verifying.certificate.carrying import is_carrier, pull
-from bnfold.verifying.certificate.reading import affine_of, rank_of
+from bnfold.verifying.certificate.reading import affine_of, has_dead, rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +35,9 @@ PICKERS = frozenset({"Split", "Slice", "Gather"})  # of channels, some
 _MOST_TENSORS = 200
 _MOST_HYPOTHESES = 64
 _CANCELLED = 1e-12
+_TINY = 1e-300
+_DIGITS = 3  # of a distance in tolerances; of hypotheses that are the same but for float64 the first is meant
+_CLEARLY = 1 / 16  # of a tolerance
 
 
 def followed_by(one: Affine, following: Affine) -> Affine:
@@ -130,8 +133,10 @@ def _behind(
             found.is_lost = True
             return []
         found.sites.append(node)
-        found.is_dead |= bool((affine.scale == 0).any())
+        found.is_dead |= has_dead(affine)
         return [(node.outputs[0], lambda wanted: _and_then(back, _before(affine, wanted)))]
+    if all(map(constants.is_constant, node.outputs)):  # its Shape, or a CastLike that takes its type: never its numbers
+        return []
     if node not in pairs.nodes:  # lost, or in the body of another node
         found.is_lost = True
         return []
@@ -191,7 +196,9 @@ def choose(
     tolerance: NDArray[np.float64],
     hypotheses: Sequence[Hypothesis],
 ) -> NDArray[np.float64]:
-    """The hypothesis that most channels are near to; where none is near to any, the one that lies nearest.
+    """The hypothesis that the channels are nearest to, each counting for no more than one that is not near at all.
+
+    Two may both be near: a BatchNormalization whose variance is 1 multiplies by 1/√(1 + ε), a few ulps from 1.
 
     Args:
         estimate: What the weights say, for each channel.
@@ -201,17 +208,18 @@ def choose(
     stacked = np.stack([array for array, _ in hypotheses] or [np.full(estimate.size, np.nan)])
     with np.errstate(all="ignore"):
         distance = np.abs(stacked - estimate)
-    distance = np.where(np.isfinite(distance), distance, np.inf)
-    near = distance <= tolerance
-    votes = near.sum(axis=1)
-    if votes.any():
-        common = int(np.argmax(votes))
+        distance = np.where(np.isfinite(distance), distance, np.inf)
+        near = distance <= tolerance
+        off = np.where(near, distance / np.maximum(tolerance, _TINY), 1.0)
+    if near.any():
+        common = int(np.argmin(np.round(off.sum(axis=1), _DIGITS)))
     else:
         sizes = np.where(np.isfinite(distance), distance, np.nan)
         medians = [float(np.nanmedian(row)) if np.isfinite(row).any() else np.inf for row in sizes]
         common = int(np.argmin(medians))
-    result = stacked[common]
+    result, least = stacked[common], off[common]
     for number, (_, is_part) in enumerate(hypotheses):
         if is_part:
-            result = np.where(near[number] & ~near[common], stacked[number], result)
+            better = near[number] & (~near[common] | (off[number] < least - _CLEARLY))
+            result, least = np.where(better, stacked[number], result), np.where(better, off[number], least)
     return np.asarray(np.where(np.isfinite(result), result, np.nan))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from bnfold.verifying.certificate.reading import given
+from bnfold.verifying.certificate.reading import given, label_of
 from bnfold.verifying.certificate.result import Finding, WeightCheck
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bnfold.verifying.certificate.pairing import Pairs
     from bnfold.verifying.certificate.reading import Constants
 
-__all__ = ["is_same", "overlooked"]
+__all__ = ["bodies_of", "is_same", "overlooked"]
 
 _Content = tuple[str, tuple[int, ...], bytes]
 
@@ -34,7 +34,7 @@ def is_same(old: np.ndarray | None, new: np.ndarray | None) -> bool:
 def overlooked(pairs: Pairs, constants: Constants, others: Constants, told: Collection[str]) -> Iterator[WeightCheck]:
     """The checks of constants of the candidate that changed, and are not among those that were told of."""
     for node, other in pairs.nodes.items():
-        label = node.name or next((value.name for value in node.outputs if value.name), "")
+        label = label_of(node)
         for slot, value in enumerate(other.inputs):
             if value is None or value.name in told or not others.is_constant(value):
                 continue
@@ -60,7 +60,7 @@ def _changed_in_bodies(node: ir.Node, other: ir.Node, constants: Constants, othe
 def _read_in_bodies(node: ir.Node, constants: Constants) -> list[tuple[str, _Content]]:
     """Each constant that a node in a body reads, in order, by name and content."""
     found = []
-    for body in _bodies(node):
+    for body in bodies_of(node):
         for inner in body:
             for value in inner.inputs:
                 array = None if value is None else constants.array(value)
@@ -70,7 +70,8 @@ def _read_in_bodies(node: ir.Node, constants: Constants) -> list[tuple[str, _Con
     return found
 
 
-def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+def bodies_of(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that a node runs, in the order of its attributes."""
     for one in node.attributes.values():
         if one.is_ref():
             continue

@@ -3,7 +3,8 @@
 A walk along the reference. Each node is looked for among the readers of what its inputs became: the same operator, on
 the same slots, by name where several would do. An affine that is not found is taken for removed: its output is where
 its input is. A constant term that only the candidate has (the new bias of a MatMul) is taken for added. Where a node is
-not found, the walk is lost, and goes on at the next node that both graphs call the same.
+not found, another operator that reads the same may stand in its place; otherwise the walk is lost, and goes on at the
+next node that both graphs call the same.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ class Pairs:
         nodes: The candidate's node in the place of each of the reference's.
         removed: The affines that the candidate does not have.
         added: The candidate's constant term behind what stands in the place of a tensor.
+        replaced: The candidate's node of another operator in the place of each of these.
         lost: The nodes that were not found.
-        anchors: The tensors whose place is known by the name of a reader only.
+        anchors: The tensors whose place is known by the name of a reader only, or behind another operator.
     """
 
     values: dict[ir.Value, ir.Value] = field(default_factory=dict)
     nodes: dict[ir.Node, ir.Node] = field(default_factory=dict)
     removed: set[ir.Node] = field(default_factory=set)
     added: dict[ir.Value, ir.Node] = field(default_factory=dict)
+    replaced: dict[ir.Node, ir.Node] = field(default_factory=dict)
     lost: list[ir.Node] = field(default_factory=list)
     anchors: set[ir.Value] = field(default_factory=set)
 
@@ -72,7 +75,8 @@ class _Walk:
         self._is_named = is_named
         self._reference, self._candidate = reference, candidate
         self._constants, self._others = constants, others
-        self._names = {node.name for node in reference} | {v.name for node in reference for v in node.outputs}
+        names = {node.name for node in reference} | {v.name for node in reference for v in node.outputs}
+        self._names = names - {None, ""}
         self._by_name = {(node.op_type, node.name): node for node in candidate if node.name}
         self._by_output = {(node.op_type, value.name): node for node in candidate for value in node.outputs[:1]}
         self._taken: set[ir.Node] = set()
@@ -96,12 +100,50 @@ class _Walk:
             for output, other in zip(node.outputs, found.outputs, strict=False):
                 self._place(output, other)
             return
-        place = self._pairs.values.get(self._data(node)) if self._is_removable(node) else None
+        if not self._is_removable(node):
+            self._replace(node, self._replacement(node))
+            return
+        place = self._pairs.values.get(self._data(node))
         if place is None:
             self._pairs.lost.append(node)
             return
         self._pairs.removed.add(node)
         self._place(node.outputs[0], place)
+
+    def _replace(self, node: ir.Node, other: ir.Node | None) -> None:
+        """Another operator stands there, or none at all."""
+        if other is None:
+            self._pairs.lost.append(node)
+            return
+        self._taken.add(other)
+        self._pairs.replaced[node] = other
+        self._pairs.anchors.update(node.outputs)
+        self._pairs.values.update(zip(node.outputs, other.outputs, strict=True))
+
+    def _replacement(self, node: ir.Node) -> ir.Node | None:
+        """Another operator that reads the same: one that is called the same, or the only one with a name of its own."""
+        places = [self._pairs.values.get(value) for _, value in self._data_of(node, self._constants)]
+        if not places or any(place is None for place in places):
+            return None
+        behind = {use.node.op_type for value in node.outputs for use in value.uses()}
+        found = [
+            use.node
+            for use in places[0].uses()  # type: ignore[union-attr]
+            if use.node not in self._taken
+            and use.node.op_type != node.op_type
+            and len(use.node.outputs) == len(node.outputs)
+            and [value for _, value in self._data_of(use.node, self._others)] == places
+        ]
+        named = [other for other in found if self._is_named and self._is_called_like(node, other)]
+        new = [other for other in found if self._is_unnamed(other) and other.op_type not in behind]
+        return (named or (new if len(new) == 1 else [None]))[0]
+
+    def _is_called_like(self, node: ir.Node, other: ir.Node) -> bool:
+        return (bool(node.name) and node.name == other.name) or node.outputs[0].name == other.outputs[0].name
+
+    def _data_of(self, node: ir.Node, constants: Constants) -> list[tuple[int, ir.Value]]:
+        """The inputs that are not constant, with their slots."""
+        return [(slot, v) for slot, v in enumerate(node.inputs) if v is not None and not constants.is_constant(v)]
 
     def _place(self, value: ir.Value, other: ir.Value) -> None:
         self._pairs.values[value] = other
@@ -120,7 +162,7 @@ class _Walk:
 
     def _data(self, node: ir.Node) -> ir.Value:
         """The first input that is not constant."""
-        return next(value for value in node.inputs if value is not None and not self._constants.is_constant(value))
+        return self._data_of(node, self._constants)[0][1]
 
     def _is_removable(self, node: ir.Node) -> bool:
         if not is_standard(node):
@@ -131,10 +173,7 @@ class _Walk:
         return operand_of(node, self._constants) is not None
 
     def _among_readers(self, node: ir.Node) -> ir.Node | None:
-        wanted = [
-            (slot, v) for slot, v in enumerate(node.inputs) if v is not None and not self._constants.is_constant(v)
-        ]
-        places = [(slot, self._pairs.values.get(value)) for slot, value in wanted]
+        places = [(slot, self._pairs.values.get(value)) for slot, value in self._data_of(node, self._constants)]
         if not places or any(place is None for _, place in places):
             return None
         first = places[0][1]
@@ -154,7 +193,7 @@ class _Walk:
         same = node.op_type == other.op_type or (node.op_type, other.op_type) in _OTHER_SPELLINGS
         if not same or node.domain != other.domain or len(node.outputs) != len(other.outputs):
             return False
-        data = [(slot, v) for slot, v in enumerate(other.inputs) if v is not None and not self._others.is_constant(v)]
+        data = self._data_of(other, self._others)
         if node.op_type in _COMMUTATIVE:
             return sorted(id(value) for _, value in data) == sorted(id(value) for _, value in places)
         return data == places

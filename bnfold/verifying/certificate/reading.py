@@ -17,9 +17,25 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Constants", "attribute", "given", "is_standard", "operand_of", "rank_of", "shape_of"]
+__all__ = [
+    "DEAD",
+    "Constants",
+    "affine_of",
+    "attribute",
+    "given",
+    "has_dead",
+    "is_inference",
+    "is_standard",
+    "label_of",
+    "operand_of",
+    "rank_of",
+    "shape_of",
+]
 
 _EPSILON = float(np.float32(1e-5))
+# What stands for a scale of 0, that makes a channel constant: it can be divided by, and cancels without a remainder.
+# Times it, every weight is 0 in any type; over it, the shift is all that is left of a bias.
+DEAD = 2.0**-900
 _FIRST_IR_VERSION_WITH_DEFAULTS = 4
 _ELEMENTS = 1 << 26  # of a constant expression; a crafted one must not ask for all the memory
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
@@ -45,6 +61,11 @@ def attribute(node: ir.Node, name: str, default: Any) -> Any:
 def given(node: ir.Node, slot: int) -> ir.Value | None:
     """An input, or None where it is absent."""
     return node.inputs[slot] if slot < len(node.inputs) else None
+
+
+def label_of(node: ir.Node) -> str:
+    """What to call a node: its name, or else what it writes."""
+    return node.name or next((value.name for value in node.outputs if value.name), node.op_type)
 
 
 def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:
@@ -174,7 +195,26 @@ def operand_of(node: ir.Node, constants: Constants) -> int | None:
 
 
 def affine_of(node: ir.Node, constants: Constants, rank: int) -> Affine | None:
-    """The affine map that a node is; None if it is none. Its data have ``rank`` axes."""
+    """The affine map that a node is, ``DEAD`` where it multiplies by 0; None if it is none.
+
+    Args:
+        node: The node.
+        constants: Those of its model.
+        rank: How many axes its data have.
+    """
+    one = _affine_of(node, constants, rank)
+    if one is None or one.scale.all():
+        return one
+    return Affine(np.where(one.scale == 0, DEAD, one.scale), one.shift)
+
+
+def has_dead(one: Affine) -> bool:
+    """Whether a map has to do with a channel that is constant."""
+    with np.errstate(all="ignore"):
+        return not bool(((np.abs(one.scale) > DEAD**0.5) & (np.abs(one.scale) < DEAD**-0.5)).all())
+
+
+def _affine_of(node: ir.Node, constants: Constants, rank: int) -> Affine | None:
     if not is_standard(node):
         return None
     one, zero = np.ones((1,) * rank), np.zeros((1,) * rank)
@@ -206,28 +246,3 @@ def is_inference(node: ir.Node) -> bool:
     if attribute(node, "training_mode", 0) or attribute(node, "spatial", 1) == 0:
         return False
     return not any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-
-
-__all__ += ["affine_of", "is_inference"]
-
-
-# What says the same in other words, and is read where it counts.
-_OWN_SPELLING = {
-    "Gemm": frozenset({"alpha", "beta", "transA", "transB"}),
-    "BatchNormalization": frozenset({"momentum", "training_mode", "spatial"}),
-}
-
-
-def same_attributes(node: ir.Node, other: ir.Node) -> bool:
-    """Whether two nodes of one operator have the same attributes, but for their bodies where ``overlooked`` looks."""
-    if attribute(node, "epsilon", None) != attribute(other, "epsilon", None):
-        return False
-    names = (set(node.attributes) | set(other.attributes)) - _OWN_SPELLING.get(node.op_type, frozenset())
-    return all(_plain(attribute(node, name, None)) == _plain(attribute(other, name, None)) for name in names)
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as something that compares; a graph or a tensor as its text."""
-    if isinstance(value, (int, float, str, bytes, type(None))):
-        return value
-    return tuple(value) if isinstance(value, (list, tuple)) else str(value)

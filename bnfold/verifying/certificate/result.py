@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Certificate", "Finding", "WeightCheck"]
+__all__ = ["Certificate", "Finding", "GraphChange", "WeightCheck"]
 
 
 # A fold in float32 rounds about six times on the way to a weight, where ours rounds once: no worse than its reference,
@@ -71,6 +71,38 @@ class WeightCheck:
 
 
 @dataclass(frozen=True)
+class GraphChange:
+    """Something that the candidate has otherwise than the reference, besides weights.
+
+    Attributes:
+        node: The reference's node, by its name or by what it writes; the candidate's where it is new.
+        op_type: What that node is.
+        what: An attribute or an input of constants, such as ``pads``; or ``operator``, if another one stands there; or
+            ``node``, if it is gone or new.
+        before: What the reference has; empty where it has none.
+        after: What the candidate has; empty where it has none.
+    """
+
+    node: str
+    op_type: str
+    what: str
+    before: str
+    after: str
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether both models have a node there."""
+        return self.what != "node"
+
+    def __str__(self) -> str:
+        if self.what == "operator":
+            return f"'{self.node}': {self.before} → {self.after}"
+        if self.what == "node":
+            return f"{self.op_type} '{self.node}' is {'new' if self.after else 'gone'}"
+        return f"{self.op_type} '{self.node}': {self.what} {self.before or 'absent'} → {self.after or 'absent'}"
+
+
+@dataclass(frozen=True)
 class Certificate:
     """The weights that the candidate has otherwise than the reference, each recomputed in float64.
 
@@ -80,7 +112,7 @@ class Certificate:
         lost: The other nodes of the reference for which nothing was found in the candidate, likewise.
         added: The candidate's constant terms that the reference does not have.
         extra: The candidate's other nodes that stand for none of the reference, likewise.
-        altered: The nodes of the reference that the candidate has with other attributes, likewise.
+        changes: All of that which is no weight and no affine, attributes that differ included.
         pairs: For each tensor of the reference that the candidate has with the same content, what it is called there,
             in the order of the graph.
         reason: Why the graphs are not alike enough to compare, or empty.
@@ -91,7 +123,7 @@ class Certificate:
     lost: tuple[tuple[str, str], ...] = ()
     added: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
-    altered: tuple[tuple[str, str], ...] = ()
+    changes: tuple[GraphChange, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     reason: str = ""
 

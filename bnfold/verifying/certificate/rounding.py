@@ -16,6 +16,7 @@ __all__ = ["FLOAT64", "deviations", "epsilon", "ulps"]
 
 # What float64 itself loses on the way to an expected number, over the largest term that it is a sum of.
 FLOAT64 = 2.0**-44
+_NOTHING = 2.0**-600  # what is left of a weight times a scale that stands for 0
 
 
 def epsilon(dtype: np.dtype[Any]) -> float:
@@ -42,5 +43,6 @@ def deviations(stored: NDArray[Any], expected: Numbers, size: Numbers | float) -
     wide = stored.astype(np.float64)
     with np.errstate(all="ignore"):
         difference = np.abs(wide - expected)
-        small = (difference <= FLOAT64 * size) | ((wide == 0) & (np.abs(expected) < float(info.smallest_normal)))
+        least = max(float(info.smallest_normal), _NOTHING)
+        small = (difference <= FLOAT64 * size) | ((wide == 0) & (np.abs(expected) < least))
         return np.where(small, 0.0, difference / ulps(np.where(np.isfinite(expected), expected, 1.0), stored.dtype))

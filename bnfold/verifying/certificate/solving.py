@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnfold.affine import Affine
+from bnfold.verifying.certificate.attributes import same_attributes
 from bnfold.verifying.certificate.carrying import is_carrier, push
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
 from bnfold.verifying.certificate.linear import Linear, linear_of
@@ -28,9 +29,10 @@ from bnfold.verifying.certificate.reading import (
     Constants,
     affine_of,
     given,
+    has_dead,
+    label_of,
     operand_of,
     rank_of,
-    same_attributes,
 )
 from bnfold.verifying.certificate.result import Finding, WeightCheck
 from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, ulps
@@ -114,12 +116,7 @@ class _Solver:
         if affine is None:
             return
         result = followed_by(self._maps[data[0]], affine)
-        dead = result.scale == 0
-        self._has_dead |= bool(dead.any())
-        if dead.any():  # the candidate's channel may be anything that is constant
-            scale, shift = np.broadcast_arrays(result.scale, result.shift)
-            dead = np.broadcast_to(dead, scale.shape)
-            result = Affine(np.where(dead, np.nan, scale), np.where(dead, np.nan, shift))
+        self._has_dead |= has_dead(affine)
         self._put(node.outputs[0], result, data)
 
     def _put(self, value: ir.Value, one: Affine, sources: list[ir.Value]) -> None:
@@ -307,7 +304,7 @@ class _Solver:
         off = deviations(stored, wanted, largest)
         known = np.where(np.isfinite(off), off, 0.0)
         worst = float(known.max(initial=0.0))
-        check = WeightCheck(_label(node), node.op_type, name, Finding.CERTIFIED, worst)
+        check = WeightCheck(label_of(node), node.op_type, name, Finding.CERTIFIED, worst)
         if worst > 1:
             difference = np.where(known > 0, np.abs(stored.astype(np.float64) - wanted), 0.0)
             terms = float(difference.max() / (epsilon(stored.dtype) * largest)) if largest else worst
@@ -469,7 +466,7 @@ class _Solver:
 
     def _is_dead(self, value: ir.Value) -> bool:
         one = self._maps[value]
-        return bool(np.isnan(one.scale).any() or np.isnan(one.shift).any())
+        return has_dead(one) or bool(np.isnan(one.shift).any())
 
     def _is_settled_in_front(self, settler: Settler, visit: Visit, value: ir.Value) -> bool:
         if value is not visit.output:
@@ -485,10 +482,10 @@ class _Solver:
         self, draft: Draft, visit: Visit, *, in_front: bool, behind: bool, is_lost: bool, is_dead: bool
     ) -> WeightCheck:
         other = self._pairs.nodes.get(visit.node)
-        sites = tuple(_label(node) for node in self._sites(visit))
+        sites = tuple(label_of(node) for node in self._sites(visit))
         check = replace(draft.check, sites=sites, is_changed=self._is_changed(visit.node, other, draft.check.constant))
         if other is not None and other.op_type == check.op_type:
-            check = replace(check, node=_label(visit.node))  # as the reference calls it
+            check = replace(check, node=label_of(visit.node))  # as the reference calls it
         if draft.blocked:
             return replace(check, finding=Finding.OPEN, reason=draft.blocked)
         if not draft.is_off:
@@ -527,7 +524,12 @@ class _Solver:
 
     def _unabsorbed(self) -> Iterator[WeightCheck]:
         """Outputs of the graph that are not what they were, although all weights are as they should be."""
-        if self._pairs.lost or self._conflicts or any(not visit.is_right for visit in self._visits):
+        if (
+            self._pairs.lost
+            or self._pairs.replaced
+            or self._conflicts
+            or any(not visit.is_right for visit in self._visits)
+        ):
             return
         for value in self._graph.outputs:
             one = self._maps.get(value)
@@ -535,7 +537,7 @@ class _Solver:
                 sites = [node for visit in self._visits for node in visit.reach.sites if value in visit.reach.tensors]
                 yield WeightCheck(
                     value.name or "", "output", "what it is multiplied by or what is added", Finding.WRONG,
-                    reason="lost: no weight has taken it in", sites=tuple(dict.fromkeys(map(_label, sites))),
+                    reason="lost: no weight has taken it in", sites=tuple(dict.fromkeys(map(label_of, sites))),
                 )  # fmt: skip
 
 
@@ -634,12 +636,8 @@ def _flat(array: NDArray[Any] | None) -> NDArray[Any]:
     return np.zeros(0) if array is None else array.reshape(-1)
 
 
-def _label(node: ir.Node) -> str:
-    return node.name or next((value.name for value in node.outputs if value.name), node.op_type)
-
-
 def _check(node: ir.Node, value: ir.Value | None, finding: Finding) -> WeightCheck:
-    return WeightCheck(_label(node), node.op_type, (value.name if value is not None else "") or "", finding)
+    return WeightCheck(label_of(node), node.op_type, (value.name if value is not None else "") or "", finding)
 
 
 def _named(value: ir.Value | None) -> str:
