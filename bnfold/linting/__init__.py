@@ -1,7 +1,7 @@
 """``lint(model)`` warns of what goes wrong with BatchNormalization, in a network as it is built, trained or deployed.
 
     lints/          one lint a file: its docstring explains it, its ``look`` finds it
-    lint.py         what a lint is, and the parts of its docstring
+    base.py         what a lint is, and the parts of its docstring
     facts.py        what a lint may ask of a network
     graph.py        reads these facts off an ONNX graph, and asks the planner of ``folding`` what it would do
     neighbours.py   what stands around a BatchNormalization
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from bnfold.linting.base import Lint
     from bnfold.linting.facts import Network
-    from bnfold.linting.lint import Lint
 
 __all__ = ["DTYPES", "LINTS", "Finding", "LintResult", "examine", "lint"]
 

@@ -10,7 +10,7 @@ from bnfold.linting.lints import LINTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bnfold.linting.lint import Lint
+    from bnfold.linting.base import Lint
 
 __all__ = ["find_lint", "matching", "selected"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bnfold.linting import LINTS
-from bnfold.linting.lint import PARTS, parse
+from bnfold.linting.base import PARTS, parse
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "bnfold" / "linting" / "lints"

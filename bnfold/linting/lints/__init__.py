@@ -25,7 +25,7 @@ from bnfold.linting.lints.statistics_never_updated import StatisticsNeverUpdated
 from bnfold.linting.lints.training_mode import TrainingMode
 
 if TYPE_CHECKING:
-    from bnfold.linting.lint import Lint
+    from bnfold.linting.base import Lint
 
 __all__ = ["LINTS"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from bnfold.linting.base import Lint
 from bnfold.linting.facts import Kind
-from bnfold.linting.lint import Lint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar
 
+from bnfold.linting.base import Lint
 from bnfold.linting.facts import Kind
-from bnfold.linting.lint import Lint
 from bnfold.linting.wording import number
 
 if TYPE_CHECKING:

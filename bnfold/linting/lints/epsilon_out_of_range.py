@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from bnfold.linting.lint import Lint
+from bnfold.linting.base import Lint
 from bnfold.linting.wording import number
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bnfold.linting.lint import Lint
+from bnfold.linting.base import Lint
 from bnfold.linting.wording import channels, number
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bnfold.linting.base import Lint
 from bnfold.linting.finding import Finding
-from bnfold.linting.lint import Lint
 from bnfold.linting.wording import channels, number
 
 if TYPE_CHECKING:

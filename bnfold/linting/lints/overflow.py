@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 import ml_dtypes
 import numpy as np
 
+from bnfold.linting.base import Lint
 from bnfold.linting.finding import Finding
-from bnfold.linting.lint import Lint
 from bnfold.linting.wording import channels, count, number
 
 if TYPE_CHECKING:
