@@ -7,6 +7,7 @@
     neighbours.py   what stands around a BatchNormalization
     weights.py      weights as the fold would leave them
     selecting.py    which lints look
+    dtypes.py       what weights can be stored in
     configuring.py  ``[tool.bnfold.lint]`` in pyproject.toml
     finding.py      what is reported
 
@@ -16,29 +17,30 @@ A lint never repeats a condition of the planner: whether a BatchNormalization ca
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from bnfold import modelfile
-from bnfold.errors import BnfoldError
+from bnfold.linting.configuring import Configuration, find_configuration
+from bnfold.linting.dtypes import find_dtype
 from bnfold.linting.finding import Finding, LintResult
 from bnfold.linting.graph import survey
 from bnfold.linting.lints import LINTS
-from bnfold.linting.selecting import selected
+from bnfold.linting.selecting import find_lint, matching, selected
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bnfold.linting.base import Lint
     from bnfold.linting.facts import Network
 
-__all__ = ["DTYPES", "LINTS", "Finding", "LintResult", "examine", "lint"]
+__all__ = ["LINTS", "Configuration", "Finding", "LintResult", "examine", "find_configuration", "find_lint", "lint"]
 
-# What the weights of an export can be stored in.
-DTYPES = {dtype.name.lower(): dtype for dtype in (ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.FLOAT16)}
-DTYPES["float32"] = ir.DataType.FLOAT
+_NOWHERE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def lint(
@@ -46,6 +48,7 @@ def lint(
     *,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    ignore_at: Mapping[str, Sequence[str]] = _NOWHERE,
     export_dtype: str | None = None,
 ) -> list[Finding]:
     """Warn of what goes wrong with BatchNormalization.
@@ -54,7 +57,8 @@ def lint(
         model: A path, or a model; either is left untouched.
         select: Codes of lints, or beginnings of codes, such as ``BN2``; all if empty.
         ignore: The same, of lints that shall not look.
-        export_dtype: In which the weights will be stored: ``float16``, ``bfloat16``, ``float32``, ``double``; as they
+        ignore_at: The same, for nodes alone whose name, or whose module's name, matches a shell pattern.
+        export_dtype: In which the weights will be stored: ``float16``, ``bfloat16``, ``float32``, ``float64``; as they
             are if None.
 
     Returns:
@@ -65,7 +69,8 @@ def lint(
         ModelError: The parameters of a BatchNormalization do not fit.
         BnfoldError: No lint has such a code, or there is no such dtype.
     """
-    return list(examine(model, select=select, ignore=ignore, export_dtype=export_dtype).findings)
+    result = examine(model, select=select, ignore=ignore, ignore_at=ignore_at, export_dtype=export_dtype)
+    return list(result.findings)
 
 
 def examine(
@@ -73,6 +78,7 @@ def examine(
     *,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    ignore_at: Mapping[str, Sequence[str]] = _NOWHERE,
     export_dtype: str | None = None,
 ) -> LintResult:
     """What ``lint`` finds, and what it looked at.
@@ -81,6 +87,7 @@ def examine(
         model: As for ``lint``.
         select: As for ``lint``.
         ignore: As for ``lint``.
+        ignore_at: As for ``lint``.
         export_dtype: As for ``lint``.
 
     Raises:
@@ -90,18 +97,30 @@ def examine(
     """
     if isinstance(select, str) or isinstance(ignore, str):
         raise TypeError("select and ignore are lists of codes, not strings")
-    if export_dtype is not None and export_dtype not in DTYPES:
-        raise BnfoldError(f"{export_dtype!r} is no dtype of an export; take one of {', '.join(sorted(DTYPES))}")
     lints = selected(select, ignore)
-    dtype = DTYPES[export_dtype] if export_dtype is not None else None
+    ignored = {pattern: {found for code in codes for found in matching(code)} for pattern, codes in ignore_at.items()}
+    dtype = find_dtype(export_dtype) if export_dtype is not None else None
     network = survey(model if isinstance(model, ir.Model) else modelfile.load(model), dtype)
     name = (model.graph.name or "the model") if isinstance(model, ir.Model) else str(model)
-    findings = tuple(_findings(network, lints))
-    return LintResult(name, len(network.batch_norms), tuple(lint.code for lint in lints), findings)
+    everything = [(looking, finding) for looking in lints for finding in looking.look(network)]
+    findings = [finding for looking, finding in everything if looking not in _ignored_at(finding, ignored)]
+    return LintResult(
+        model=name,
+        batch_norms=len(network.batch_norms),
+        lints=tuple(looking.code for looking in lints),
+        findings=_in_order(findings, network),
+        ignored=len(everything) - len(findings),
+    )
 
 
-def _findings(network: Network, lints: Sequence[Lint]) -> list[Finding]:
+def _ignored_at(finding: Finding, ignored: Mapping[str, set[Lint]]) -> set[Lint]:
+    """What is ignored where a finding is. A name matches itself, brackets and all, whatever it means as a pattern."""
+    names = [name for name in (finding.node, finding.module) if name]
+    patterns = [p for p in ignored if any(name == p or fnmatchcase(name, p) for name in names)]
+    return {found for pattern in patterns for found in ignored[pattern]}
+
+
+def _in_order(findings: Sequence[Finding], network: Network) -> tuple[Finding, ...]:
     """Node by node, in the order of the graph; what is not about a BatchNormalization comes last."""
-    found = [finding for lint in lints for finding in lint.look(network)]
     order = {norm.name: index for index, norm in enumerate(network.batch_norms)}
-    return sorted(found, key=lambda finding: order.get(finding.node, len(order)))
+    return tuple(sorted(findings, key=lambda finding: order.get(finding.node, len(order))))
