@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchNorm", "FoldedWeight", "Kind", "Layer", "Network", "Shrinkage"]
 
-_NOTHING = 1e-4  # of the most lively channel: what varies less than that is a constant for whoever reads it
+_NOTHING = 1e-3  # of the liveliest channel: a millionth of its variance is a constant for whoever reads both
 
 
 class Kind(StrEnum):

@@ -19,7 +19,7 @@ __all__ = ["survey"]
 
 _DEFAULT_EPSILON = 1e-5
 _DEFAULT_MOMENTUM = 0.9  # of the old statistics, as the operator page has it
-_NAME_OF_STATISTICS = ".running_var"  # that of PyTorch
+_NAMES = {4: ".running_var", 3: ".running_mean", 1: ".weight", 2: ".bias"}  # those of PyTorch, by slot
 
 
 def survey(model: ir.Model, export_dtype: ir.DataType | None = None) -> Network:
@@ -64,7 +64,7 @@ class _Survey:
         rank = len(self._facts.shapes[data] or ()) if data is not None else 0
         return BatchNorm(
             name=self._facts.label(node),
-            module=_module_of(find_input(node, 4)),
+            module=_module_of(node),
             scale=scale,
             bias=bias,
             mean=mean,
@@ -103,10 +103,13 @@ class _Survey:
         return next((dtype for dtype in found if dtype is not None), ir.DataType.FLOAT)
 
 
-def _module_of(var: ir.Value | None) -> str:
-    """The PyTorch module that a running variance belongs to, if it still has PyTorch's name."""
-    name = (var.name or "") if var is not None else ""
-    return name.removesuffix(_NAME_OF_STATISTICS) if name.endswith(_NAME_OF_STATISTICS) else ""
+def _module_of(node: ir.Node) -> str:
+    """The PyTorch module that the parameters belong to, where they still have PyTorch's names."""
+    for slot, ending in _NAMES.items():
+        value = find_input(node, slot)
+        if value is not None and value.name and value.name.endswith(ending):
+            return value.name.removesuffix(ending)
+    return ""
 
 
 def _product(sizes: list[int]) -> int:

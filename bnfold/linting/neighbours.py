@@ -193,13 +193,18 @@ class Neighbours:
         if any(layer.kind is not Kind.PASSING for layer in between):
             return False
         folded = self._folded.get(self._facts.label(norm))
-        if folded is not None and folded.route == "back":
+        if folded is not None and folded.route == "back" and self._varies(norm):
             product = self._product_behind(node)
             names = {self._facts.label(node), *([self._facts.label(product)] if product is not None else [])}
             return any(absorption.node in names for absorption in folded.into)
         rank = len(self._facts.shapes[norm.outputs[0]] or ())
         is_direct = all(layer.op_type in _SAME_CHANNELS for layer in between)
         return is_direct and (node.op_type in _WEIGHTS or rank == 2)
+
+    def _varies(self, norm: ir.Node) -> bool:
+        """Whether the affine is another one in each channel: one that is not goes anywhere, and tells no axis."""
+        parameters = [self._facts.constants.weight(find_input(norm, slot)) for slot in range(1, 5)]
+        return any(array is not None and array.size > 1 and (array != array.flat[0]).any() for array in parameters)
 
     def _count_biases(self, node: ir.Node, *, zeros: bool = False) -> int:
         """How many numbers the bias of an op has; of one that is 0 everywhere only where they are wanted."""

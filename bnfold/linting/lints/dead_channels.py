@@ -21,7 +21,7 @@ __all__ = ["DeadChannels"]
 class DeadChannels(Lint):
     """Warns of dead channels, and says by how much the network could shrink.
 
-    A channel is dead if what comes out of the BatchNormalization varies by less than a ten-thousandth of its liveliest
+    A channel is dead if what comes out of the BatchNormalization varies by less than a thousandth of its liveliest
     channel: scale ≈ 0, or variance ≈ 0. Where the running statistics were never updated nothing is reported: there a
     scale of 0 is how the last BatchNormalization of a residual block begins.
 
@@ -60,7 +60,7 @@ class DeadChannels(Lint):
 
 def _causes(numbers: Numbers) -> str:
     """How many have no scale, and how many no variance."""
-    without_scale = numbers.dead & (np.abs(numbers.scale) <= 1e-4 * np.abs(numbers.scale).max())
+    without_scale = numbers.dead & (np.abs(numbers.scale) <= 1e-3 * np.abs(numbers.scale).max())
     causes = [(without_scale, "scale ≈ 0"), (numbers.dead & ~without_scale, "variance ≈ 0")]
     return listed([f"{cause} in {int(mask.sum()):,}" for mask, cause in causes if mask.any()])
 
