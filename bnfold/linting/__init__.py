@@ -4,6 +4,8 @@
     base.py         what a lint is, and the parts of its docstring
     facts.py        what a lint may ask of a network
     graph.py        reads these facts off an ONNX graph, and asks the planner of ``folding`` what it would do
+    modules.py      reads them off a PyTorch module: its export, and with
+    calls.py        what only the module can tell
     neighbours.py   what stands around a BatchNormalization
     weights.py      weights as the fold would leave them
     selecting.py    which lints look
@@ -17,6 +19,7 @@ A lint never repeats a condition of the planner: whether a BatchNormalization ca
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from bnfold import modelfile
+from bnfold.errors import ModelError
 from bnfold.linting.configuring import Configuration, find_configuration
 from bnfold.linting.dtypes import find_dtype
 from bnfold.linting.finding import Finding, LintResult
@@ -32,8 +36,9 @@ from bnfold.linting.lints import LINTS
 from bnfold.linting.selecting import find_lint, matching, selected
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
 
     from bnfold.linting.base import Lint
     from bnfold.linting.facts import Network
@@ -44,8 +49,9 @@ _NOWHERE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def lint(
-    model: str | os.PathLike[str] | ir.Model,
+    model: str | os.PathLike[str] | ir.Model | nn.Module,
     *,
+    inputs: tuple[Tensor, ...] | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     ignore_at: Mapping[str, Sequence[str]] = _NOWHERE,
@@ -54,7 +60,8 @@ def lint(
     """Warn of what goes wrong with BatchNormalization.
 
     Args:
-        model: A path, or a model; either is left untouched.
+        model: A path, an ONNX model, or a PyTorch module; each is left untouched.
+        inputs: What a PyTorch module is called with: one tensor of at least 2 rows.
         select: Codes of lints, or beginnings of codes, such as ``BN2``; all if empty.
         ignore: The same, of lints that shall not look.
         ignore_at: The same, for nodes alone whose name, or whose module's name, matches a shell pattern.
@@ -66,16 +73,18 @@ def lint(
 
     Raises:
         ModelFileError: The file cannot be read.
-        ModelError: The parameters of a BatchNormalization do not fit.
+        ModelError: The parameters of a BatchNormalization do not fit, or a module cannot be exported or run.
+        MissingDependencyError: A module is given, and torch or onnxscript is not installed.
         BnfoldError: No lint has such a code, or there is no such dtype.
     """
-    result = examine(model, select=select, ignore=ignore, ignore_at=ignore_at, export_dtype=export_dtype)
+    result = examine(model, inputs=inputs, select=select, ignore=ignore, ignore_at=ignore_at, export_dtype=export_dtype)
     return list(result.findings)
 
 
 def examine(
-    model: str | os.PathLike[str] | ir.Model,
+    model: str | os.PathLike[str] | ir.Model | nn.Module,
     *,
+    inputs: tuple[Tensor, ...] | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     ignore_at: Mapping[str, Sequence[str]] = _NOWHERE,
@@ -85,6 +94,7 @@ def examine(
 
     Args:
         model: As for ``lint``.
+        inputs: As for ``lint``.
         select: As for ``lint``.
         ignore: As for ``lint``.
         ignore_at: As for ``lint``.
@@ -92,7 +102,8 @@ def examine(
 
     Raises:
         ModelFileError: The file cannot be read.
-        ModelError: The parameters of a BatchNormalization do not fit.
+        ModelError: The parameters of a BatchNormalization do not fit, or a module cannot be exported or run.
+        MissingDependencyError: A module is given, and torch or onnxscript is not installed.
         BnfoldError: No lint has such a code, or there is no such dtype.
     """
     if isinstance(select, str) or isinstance(ignore, str):
@@ -100,17 +111,38 @@ def examine(
     lints = selected(select, ignore)
     ignored = {pattern: {found for code in codes for found in matching(code)} for pattern, codes in ignore_at.items()}
     dtype = find_dtype(export_dtype) if export_dtype is not None else None
-    network = survey(model if isinstance(model, ir.Model) else modelfile.load(model), dtype)
-    name = (model.graph.name or "the model") if isinstance(model, ir.Model) else str(model)
+    network = _survey(model, inputs, dtype)
     everything = [(looking, finding) for looking in lints for finding in looking.look(network)]
     findings = [finding for looking, finding in everything if looking not in _ignored_at(finding, ignored)]
     return LintResult(
-        model=name,
+        model=_name(model),
         batch_norms=len(network.batch_norms),
         lints=tuple(looking.code for looking in lints),
         findings=_in_order(findings, network),
         ignored=len(everything) - len(findings),
     )
+
+
+def _survey(
+    model: str | os.PathLike[str] | ir.Model | nn.Module, inputs: tuple[Tensor, ...] | None, dtype: ir.DataType | None
+) -> Network:
+    if isinstance(model, ir.Model):
+        return survey(model, dtype)
+    if isinstance(model, (str, os.PathLike)):
+        return survey(modelfile.load(model), dtype)
+    if inputs is None:
+        raise ModelError(
+            f"{type(model).__name__} is no path and no ONNX model; a PyTorch module needs inputs=(tensor,)"
+        )
+    from bnfold.linting.modules import survey_module
+
+    return survey_module(model, inputs, dtype)
+
+
+def _name(model: object) -> str:
+    if isinstance(model, ir.Model):
+        return model.graph.name or "the model"
+    return str(model) if isinstance(model, (str, os.PathLike)) else type(model).__name__
 
 
 def _ignored_at(finding: Finding, ignored: Mapping[str, set[Lint]]) -> set[Lint]:

@@ -9,29 +9,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnfold.exporting.conversion import convert
-from bnfold.exporting.tidying import tidy
-from bnfold.exporting.tracing import trace
-from bnfold.linting.calls import with_calls
-from bnfold.linting.graph import survey
-from bnfold.linting.lints import LINTS
+import bnfold
+from bnfold.errors import ModelError
+from bnfold.linting import examine
 
 if TYPE_CHECKING:
     from bnfold.linting import Finding
-    from bnfold.linting.facts import Network
 
 X = torch.zeros(2, 3, 8, 8)
 
 
-def surveyed(module: nn.Module, example: torch.Tensor = X) -> Network:
-    model = convert(module, example, input_name="x", output_name="y")
-    tidy(model, parameters=module.state_dict().keys())
-    return with_calls(survey(model), trace(module, (example,)))
-
-
 def found(code: str, module: nn.Module, example: torch.Tensor = X) -> list[Finding]:
-    (lint,) = [lint for lint in LINTS if lint.code == code]
-    return list(lint.look(surveyed(module, example)))
+    return bnfold.lint(module, inputs=(example,), select=[code])
 
 
 def fitted(module: nn.Module, example: torch.Tensor = X) -> nn.Module:
@@ -49,9 +38,9 @@ def conv(inputs: int, outputs: int, **options: object) -> nn.Conv2d:
 
 def test_a_good_module_has_no_findings() -> None:
     module = nn.Sequential(conv(3, 4), nn.BatchNorm2d(4), nn.ReLU(), conv(4, 4), nn.BatchNorm2d(4), nn.ReLU())
-    network = surveyed(fitted(module))
-    assert [finding for lint in LINTS for finding in lint.look(network)] == []
-    assert [norm.module for norm in network.batch_norms] == ["1", "4"]
+    result = examine(fitted(module), inputs=(X,))
+    assert result.findings == ()
+    assert (result.model, result.batch_norms) == ("Sequential", 2)
 
 
 # BN101: Dropout
@@ -195,7 +184,34 @@ def test_a_module_that_is_called_twice_is_two_norms() -> None:
         def forward(self, x):
             return self.norm(self.conv(self.norm(self.conv(x)).relu()))
 
-    network = surveyed(Twice())
-    assert [norm.module for norm in network.batch_norms] == ["norm", "norm"]
-    assert len({norm.name for norm in network.batch_norms}) == 2
-    assert len(found("BN303", Twice())) == 2
+    findings = found("BN303", Twice())
+    assert [finding.module for finding in findings] == ["norm", "norm"]
+    assert len({finding.node for finding in findings}) == 2
+
+
+def test_a_module_is_left_as_it_is() -> None:
+    module = fitted(two_layers(nn.Dropout()))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    bnfold.lint(module, inputs=(X,))
+    assert module.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+# What cannot be looked at
+
+
+def test_a_module_needs_one_input() -> None:
+    with pytest.raises(ModelError, match="Sequential is no path and no ONNX model; a PyTorch module needs inputs"):
+        bnfold.lint(nn.Sequential())
+    with pytest.raises(ModelError, match="is given 2 inputs"):
+        bnfold.lint(nn.Sequential(), inputs=(X, X))
+
+
+def test_a_module_that_cannot_be_exported_is_no_answer() -> None:
+    class Undecided(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ModelError, match="cannot export the network") as raised:
+        bnfold.lint(Undecided(), inputs=(X,))
+    assert raised.value.exit_code == 2
