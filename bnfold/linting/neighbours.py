@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bnfold.folding.answers import Blocked
-from bnfold.folding.nodes import find_input, integer, number
+from bnfold.folding.nodes import find_input, integer, number, required_input
 from bnfold.folding.ops.constant_operand import find_constant_operand
 from bnfold.linting.facts import Kind, Layer, Shrinkage
 from bnfold.modelfile import all_graphs
@@ -34,7 +35,6 @@ _PASSING = _SAME_CHANNELS | {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsq
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
 _CONSTANT_OPS = frozenset({"Add", "Div", "Mul", "Sub"})
 _LONGEST_GATE = 8  # nodes between x and f(x) in x·f(x), as exporters write Swish, HardSwish, Mish and Gelu
-_LONGEST_PATH = 32
 
 
 class Neighbours:
@@ -49,7 +49,7 @@ class Neighbours:
         """The ops that lead in, the nearest first, up to one that has weights or more than one source."""
         layers: list[Layer] = []
         value, is_private = find_input(norm, 0), True
-        while value is not None and (node := value.producer()) is not None and len(layers) < _LONGEST_PATH:
+        while value is not None and (node := value.producer()) is not None:
             is_private = is_private and _has_one_reader(value)
             layer = self._layer(node)
             if layer.kind is Kind.WEIGHTS:
@@ -63,7 +63,7 @@ class Neighbours:
         """The ops that it leads to, the nearest first, as long as there is one, and up to one that has weights."""
         layers: list[Layer] = []
         node = self._reader(norm.outputs[0])
-        while node is not None and len(layers) < _LONGEST_PATH:
+        while node is not None:
             layers.append(self._layer(node))
             node = None if layers[-1].kind in (Kind.WEIGHTS, Kind.OTHER) else self._reader(node.outputs[0])
         return tuple(layers)
@@ -73,11 +73,9 @@ class Neighbours:
 
         None when another op is in the way: a sum, say, whose other branch has that channel too.
         """
-        data = find_input(norm, 0)
-        writer = data.producer() if data is not None and _has_one_reader(data) else None
+        writer = _only_writer(norm)
         while writer is not None and writer.op_type in _SAME_CHANNELS:
-            data = find_input(writer, 0)
-            writer = data.producer() if data is not None and _has_one_reader(data) else None
+            writer = _only_writer(writer)
         readers = self._readers_of_channels(norm.outputs[0])
         if writer is None or self._kind(writer) is not Kind.WEIGHTS or not readers:
             return None
@@ -90,23 +88,32 @@ class Neighbours:
 
     def _readers_of_channels(self, value: ir.Value) -> list[ir.Node] | None:
         """The ops with weights that read the channels of a tensor, past what keeps them apart; None if others do."""
-        found: list[ir.Node] = []
-        waiting = [value]
-        while waiting:
-            value = waiting.pop()
-            if value.is_graph_output() or len(found) > _LONGEST_PATH:
+        found: dict[ir.Node, None] = {}
+        values = [value]
+        for value in values:  # which grows meanwhile
+            if value.is_graph_output():
                 return None
             for reader in value.consumers():
                 if self._kind(reader) is Kind.WEIGHTS and value is find_input(reader, 0):
-                    found.append(reader)
+                    found[reader] = None
                     if integer(reader, "group", 1) == 1:
                         continue
                     if not self._is_depthwise(reader):
                         return None
-                elif reader.op_type not in _CURVES | _PASSING | _POOLS | {"Dropout"} and not self._is_gate(reader):
+                elif not self._keeps_channels(reader):
                     return None
-                waiting.append(reader.outputs[0])
-        return list(dict.fromkeys(found))
+                if reader.outputs[0] not in values:
+                    values.append(reader.outputs[0])
+        return list(found)
+
+    def _keeps_channels(self, node: ir.Node) -> bool:
+        """Whether what an op writes has the channels of what it reads, as they are or one after another."""
+        if node.op_type in ("Flatten", "Reshape"):
+            data, output = required_input(node, 0), node.outputs[0]
+            before, after = self._facts.shapes[data], self._facts.shapes[output]
+            sizes = [dim for dim in (before or ())[1:] if isinstance(dim, int)]
+            return after is not None and len(after) == 2 and after[1] == math.prod(sizes)
+        return node.op_type in _CURVES | _SAME_CHANNELS | _POOLS | {"Dropout"} or self._is_gate(node)
 
     def _layer(self, node: ir.Node, biases: int = 0) -> Layer:
         kind = self._kind(node)
@@ -122,7 +129,7 @@ class Neighbours:
     def _kind(self, node: ir.Node) -> Kind:
         if node.domain != "":
             return Kind.OTHER
-        if node.op_type in _WEIGHTS or self._is_product(node) or self._product_behind(node) is not None:
+        if node.op_type in _WEIGHTS | {"MatMul"} or self._product_behind(node) is not None:
             return Kind.WEIGHTS
         if node.op_type in _CURVES or self._is_gate(node):
             return Kind.ACTIVATION
@@ -130,17 +137,13 @@ class Neighbours:
             return Kind.DROPOUT
         return Kind.PASSING if node.op_type in _PASSING else Kind.OTHER
 
-    def _is_product(self, node: ir.Node) -> bool:
-        return node.op_type == "MatMul" and self._weight_shape(node) is not None
-
     def _product_behind(self, node: ir.Node) -> ir.Node | None:
         """The MatMul whose bias an Add is: what ``nn.Linear`` becomes on more than two axes."""
         if node.op_type != "Add":
             return None
         operand = find_constant_operand(node, self._facts.constants.weight)
         producer = operand.data.producer() if operand is not None else None
-        is_bias = producer is not None and self._is_product(producer) and _has_one_reader(producer.outputs[0])
-        return producer if is_bias else None
+        return producer if producer is not None and producer.op_type == "MatMul" else None
 
     def _is_gate(self, node: ir.Node) -> bool:
         """Whether a Mul is an activation of one tensor, x·f(x), written as several nodes."""
@@ -179,11 +182,8 @@ class Neighbours:
             return None
         readers = list(dict.fromkeys(value.consumers()))
         if len(readers) == 1:
-            following = readers[0].outputs[0]
-            is_start = self._kind(readers[0]) is not Kind.WEIGHTS and _has_one_reader(following)
-            (last,) = following.consumers() if is_start else (None,)
-            return last if last is not None and last.op_type == "Mul" and self._gated(last) is value else readers[0]
-        return next((node for node in readers if node.op_type == "Mul" and self._gated(node) is value), None)
+            return readers[0]
+        return next(filter(self._is_gate, readers), None)
 
     def _meets(self, norm: ir.Node, node: ir.Node, between: list[Layer]) -> bool:
         """Whether the bias of an op is one number for each channel of the BatchNormalization.
@@ -193,7 +193,7 @@ class Neighbours:
         if any(layer.kind is not Kind.PASSING for layer in between):
             return False
         folded = self._folded.get(self._facts.label(norm))
-        if folded is not None and folded.route == "back" and self._varies(norm):
+        if folded is not None and self._varies(norm):
             product = self._product_behind(node)
             names = {self._facts.label(node), *([self._facts.label(product)] if product is not None else [])}
             return any(absorption.node in names for absorption in folded.into)
@@ -204,7 +204,7 @@ class Neighbours:
     def _varies(self, norm: ir.Node) -> bool:
         """Whether the affine is another one in each channel: one that is not goes anywhere, and tells no axis."""
         parameters = [self._facts.constants.weight(find_input(norm, slot)) for slot in range(1, 5)]
-        return any(array is not None and array.size > 1 and (array != array.flat[0]).any() for array in parameters)
+        return any(array is not None and (array != array.flat[0]).any() for array in parameters)
 
     def _count_biases(self, node: ir.Node, *, zeros: bool = False) -> int:
         """How many numbers the bias of an op has; of one that is 0 everywhere only where they are wanted."""
@@ -228,7 +228,7 @@ class Neighbours:
 
     def _is_depthwise(self, node: ir.Node) -> bool:
         shape = self._weight_shape(node)
-        return node.op_type == "Conv" and shape is not None and shape[:2] == (integer(node, "group", 1), 1)
+        return shape is not None and shape[:2] == (integer(node, "group", 1), 1)
 
     def _rate(self, node: ir.Node) -> float | None:
         try:
@@ -245,6 +245,12 @@ class Neighbours:
 
 def _has_one_reader(value: ir.Value) -> bool:
     return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def _only_writer(node: ir.Node) -> ir.Node | None:
+    """What writes the first input of a node, if nobody else reads that."""
+    data = required_input(node, 0)
+    return data.producer() if _has_one_reader(data) else None
 
 
 def _is_batch_norm(node: ir.Node) -> bool:

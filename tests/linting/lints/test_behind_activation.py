@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.helpers.lints import GOOD, built, found, the_finding
@@ -16,6 +18,11 @@ POST = """
         y = Conv (n, v)
     }
 """
+
+
+# f(x) of nine steps: that is a branch of its own.
+STEPS = ["c", *(f"t{step}" for step in range(1, 10))]
+LONG_WAY = " ".join(f"{new} = Tanh ({old})" for old, new in itertools.pairwise(STEPS)) + " a = Mul (c, t9)"
 
 
 def test_names_the_activation_and_the_layer_in_front_of_it() -> None:
@@ -49,10 +56,19 @@ def test_knows_activations_of_one_node_and_of_several(inner) -> None:
         "r = Relu (c) a = Add (r, c)",
         "p = GlobalAveragePool (c) q = Conv (p, v) s = Sigmoid (q) a = Mul (c, s)",
         "k = Constant <value_float = 2.0> () a = Mul (c, k)",
+        "k = Constant <value_float = 2.0> () h = Mul (c, k) a = Mul (c, h)",
+        LONG_WAY,
     ],
 )
 def test_is_silent_behind_anything_else(inner) -> None:
     assert not found(CODE, built(POST.replace("INNER", inner)))
+
+
+def test_knows_an_activation_of_the_input_of_the_network() -> None:
+    text = (
+        POST.replace("c = Conv (x, w)", "s = Sigmoid (x)").replace("INNER", "a = Mul (x, s)").replace("N,3,8", "N,4,8")
+    )
+    assert the_finding(CODE, built(text)).message.startswith("it is right behind Mul 'a':")
 
 
 def test_is_silent_in_front_of_an_activation() -> None:

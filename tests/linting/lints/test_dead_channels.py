@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.helpers.lints import GOOD, built, found, the_finding
+from tests.helpers.models import set_constant
 
 CODE = "BN203"
 DEAD = {"scale": [1, 0, 0.5, -0.8], "var": [1, 1, 0, 1], "mean": [0.1, 0.2, 0.3, 0.4]}
@@ -24,7 +26,24 @@ def test_says_by_how_much_the_network_could_shrink() -> None:
 
 def test_counts_the_bias_of_the_layer_in_front() -> None:
     text = GOOD.replace("Conv (x, w)", "Conv (x, w, b)").replace("float[5,4,1,1] v", "float[4] b, float[5,4,1,1] v")
-    assert the_finding(CODE, built(text, **DEAD)).figures["parameters"] == 74
+    for bias in ([1, 2, 3, 4], [0, 0, 0, 0]):
+        assert the_finding(CODE, built(text, b=bias, **DEAD)).figures["parameters"] == 74
+    same = text.replace("n = Batch", "i = Identity (c) n = Batch").replace("Normalization (c", "Normalization (i")
+    assert the_finding(CODE, built(same, **DEAD)).figures["parameters"] == 74
+
+
+def test_counts_a_matmul_and_its_bias() -> None:
+    text = """
+        g (float[N,3] x, float[3,4] w, float[4] b, float[4,5] v, BN4) => (float[N,5] y) {
+            h = MatMul (x, w)
+            c = Add (h, b)
+            n = BatchNormalization (c, scale, bias, mean, var)
+            y = MatMul (n, v)
+        }
+    """
+    assert the_finding(CODE, built(text, **DEAD)).figures["parameters"] == 2 * (3 + 1 + 4 + 5)
+    plain = text.replace("c = Add (h, b)", "c = Identity (h)")
+    assert the_finding(CODE, built(plain, **DEAD)).figures["parameters"] == 2 * (3 + 4 + 5)
 
 
 def test_counts_every_column_behind_a_flatten_and_each_reader() -> None:
@@ -57,12 +76,59 @@ def test_counts_a_depthwise_layer_and_goes_on() -> None:
         GOOD.replace("y = Conv (r, v)", "q = Add (r, c) y = Conv (q, v)"),
         GOOD.replace("y = Conv (r, v)", "k = Softmax <axis = 1> (r) y = Conv (k, v)"),
         GOOD.replace("(float[N,5,6,6] y)", "(float[N,5,6,6] y, float[N,4,6,6] r)"),
+        GOOD.replace("(float[N,5,6,6] y)", "(float[N,5,6,6] y, float[N,4,6,6] c)"),
+        GOOD.replace("n = Batch", "p = PRelu (c, slope) n = Batch")
+        .replace("Normalization (c", "Normalization (p")
+        .replace("float[5,4,1,1] v", "float[4,1,1] slope, float[5,4,1,1] v"),
+        GOOD.replace("y = Conv (r, v)", "y = Conv <group = 2> (r, v)").replace("[5,4,1,1] v", "[6,2,1,1] v"),
     ],
 )
 def test_says_so_when_a_channel_cannot_be_taken_out_alone(text) -> None:
     finding = the_finding(CODE, built(text, **DEAD))
     assert "cannot be taken out here alone" in finding.advice
     assert finding.figures["parameters"] == 0
+
+
+def test_says_so_when_the_weights_behind_are_not_known() -> None:
+    model = built(**DEAD)
+    model.graph.inputs.append(model.graph.initializers["v"])
+    assert the_finding(CODE, model).figures["parameters"] == 0
+
+
+MIXED = """
+    g (float[2,3] x, float[3,4] w, HEAD, BN4) => (float[M,7] y) {
+        c = Gemm (x, w)
+        n = BatchNormalization (c, scale, bias, mean, var)
+        INNER
+    }
+"""
+
+
+@pytest.mark.parametrize(
+    ("inner", "head"),
+    [
+        ("y = Gemm (z, v, n)", "float[3,4] v, float[2,3] z"),
+        ("f = Transpose <perm = [1, 0]> (n) y = MatMul (f, v)", "float[2,4] v"),
+        ("f = Reshape (n, shape) y = Gemm (f, v)", "int64[2] shape, float[2,8] v"),
+    ],
+)
+def test_says_so_when_the_channels_are_mixed_with_others(inner, head) -> None:
+    model = built(MIXED.replace("HEAD", head).replace("INNER", inner), **DEAD)
+    if "shape" in head:  # the samples one below the other, each in two rows
+        set_constant(model, model.graph.initializers.pop("shape"), np.array([-1, 2]))
+    assert the_finding(CODE, model).figures["parameters"] == 0
+
+
+def test_says_so_when_a_linear_layer_is_along_another_axis() -> None:
+    """Over the last axis, where the channels are the second."""
+    text = """
+        g (float[N,4,3] x, float[3,8] w, float[8,5] v, BN4) => (float[N,4,5] y) {
+            c = MatMul (x, w)
+            n = BatchNormalization (c, scale, bias, mean, var)
+            y = MatMul (n, v)
+        }
+    """
+    assert the_finding(CODE, built(text, **DEAD)).figures["parameters"] == 0
 
 
 def test_is_silent_about_small_channels() -> None:

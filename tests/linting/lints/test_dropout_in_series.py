@@ -69,6 +69,23 @@ def test_is_silent(inner, reason) -> None:
     assert not found(CODE, built(layer(inner))), reason
 
 
+def test_a_rate_that_the_caller_gives_is_not_known() -> None:
+    text = layer(f"n = {NORM} k = Dropout (n, ratio)")
+    model = built(text.replace("float[6,5] w", "float[6,5] w, float ratio"))
+    model.graph.inputs.append(model.graph.initializers["ratio"])
+    finding = the_finding(CODE, model)
+    assert finding.message.startswith("Dropout 'k' is behind it")
+    assert not finding.figures
+
+
+def test_is_silent_when_what_follows_only_has_that_name() -> None:
+    model = built(BEHIND)
+    (last,) = (node for node in model.graph if node.outputs[0].name == "o")
+    last.domain = "other"
+    model.opset_imports["other"] = 1
+    assert not found(CODE, model)
+
+
 def test_is_silent_at_the_head() -> None:
     """No BatchNormalization comes behind it: it does no harm there."""
     assert not found(CODE, built(GOOD.replace("y = Conv (r, v)", "d = Dropout (r) y = Conv (d, v)")))

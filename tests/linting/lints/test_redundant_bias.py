@@ -59,6 +59,28 @@ def test_warns_also_where_the_planner_keeps_it() -> None:
     assert the_finding(CODE, built(text)).node == "n"
 
 
+TRAINING = "BatchNormalization <training_mode = 1> ("
+
+
+def test_without_the_planner_it_takes_two_axes() -> None:
+    text = LINEAR.replace("BatchNormalization (", TRAINING).replace("INNER", SAME)
+    text = text.replace("[N,6,3]", "[N,3]").replace("[N,4,6]", "[N,4]")
+    assert the_finding(CODE, built(text)).node == "n"
+
+
+def test_without_the_planner_a_transposition_hides_the_axis() -> None:
+    text = CONV.replace("BatchNormalization (", TRAINING).replace("INNER", TRANSPOSED).replace("[N,3,8]", "[N,3,6]")
+    assert not found(CODE, built(text.replace("[N,4,6] y", "[N,4,4] y")))
+
+
+def test_is_silent_where_the_number_of_axes_is_not_known() -> None:
+    text = LINEAR.replace("MatMul (x, w)", "MatMul (u, w)").replace("INNER", SAME)
+    text = text.replace("h = MatMul", "k = Shape (x) u = Reshape (x, k) h = MatMul").replace(
+        "float[N,6,3] x", "float x"
+    )
+    assert not found(CODE, built(text.replace("(float[N,4,6] y)", "(float y)")))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -66,6 +88,9 @@ def test_warns_also_where_the_planner_keeps_it() -> None:
         (CONV.replace("INNER", "a = Relu (c)"), "an activation is between"),
         (CONV.replace("INNER", "a = Dropout (c)"), "a Dropout is between"),
         (CONV.replace("INNER", SAME).replace("y = Relu (n)", "z = Relu (n) y = Add (z, c)"), "somebody else reads it"),
+        (CONV.replace("INNER", SAME).replace("y = Relu (n)", "z = Relu (n) y = Add (z, a)"), "or reads it further on"),
+        (CONV.replace("INNER", SAME).replace("[N,4,6] y)", "[N,4,6] y, float[N,4,6] c)"), "it is an output too"),
+        (LINEAR.replace("MatMul (x, w)", "Relu (x)").replace("INNER", TRANSPOSED).replace("6,3", "6,4"), "no weights"),
     ],
 )
 def test_is_silent(text, reason) -> None:
