@@ -132,7 +132,9 @@ class BatchNorm:
     @property
     def is_untouched(self) -> bool:
         """Whether the running statistics are those that every framework begins with."""
-        return self.mean is not None and self.var is not None and not self.mean.any() and bool((self.var == 1).all())
+        if self.mean is None or self.var is None or not self.mean.size:
+            return False
+        return not self.mean.any() and bool((self.var == 1).all())
 
 
 @dataclass(frozen=True, eq=False)

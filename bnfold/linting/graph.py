@@ -7,7 +7,7 @@ import onnx_ir as ir
 from bnfold import folding
 from bnfold.folding.answers import Blocked
 from bnfold.folding.facts import Facts
-from bnfold.folding.nodes import find_input, number
+from bnfold.folding.nodes import find_input, number, required_input
 from bnfold.folding.ops.batch_normalization import epsilon_of, why_training
 from bnfold.folding.sites import is_batch_statistic
 from bnfold.linting.facts import BatchNorm, Network
@@ -58,10 +58,9 @@ class _Survey:
         scale, bias, mean, var = (self._facts.constants.weight(find_input(node, slot)) for slot in range(1, 5))
         training, epsilon, momentum = self._mode(node)
         shape = self._facts.shapes[node.outputs[0]] if training else None
-        sizes = [dim for dim in shape or (None,) if isinstance(dim, int)]
+        sizes = [dim for dim in shape or () if isinstance(dim, int)]
         is_static = shape is not None and len(sizes) == len(shape)
-        data = find_input(node, 0)
-        rank = len(self._facts.shapes[data] or ()) if data is not None else 0
+        rank = len(self._facts.shapes[required_input(node, 0)] or ())
         return BatchNorm(
             name=self._facts.label(node),
             module=_module_of(node),
@@ -93,8 +92,8 @@ class _Survey:
     def _why_of_the_batch(self, node: ir.Node) -> str:
         """Whether its statistics are computed in front of it."""
         for slot, name in ((3, "mean"), (4, "var")):
-            value = find_input(node, slot)
-            if value is not None and self._facts.constants.weight(value) is None and is_batch_statistic(value):
+            value = required_input(node, slot)
+            if self._facts.constants.weight(value) is None and is_batch_statistic(value):
                 return f"its {name} is computed from the batch in front of it"
         return ""
 
@@ -106,9 +105,9 @@ class _Survey:
 def _module_of(node: ir.Node) -> str:
     """The PyTorch module that the parameters belong to, where they still have PyTorch's names."""
     for slot, ending in _NAMES.items():
-        value = find_input(node, slot)
-        if value is not None and value.name and value.name.endswith(ending):
-            return value.name.removesuffix(ending)
+        name = required_input(node, slot).name or ""
+        if name.endswith(ending):
+            return name.removesuffix(ending)
     return ""
 
 

@@ -204,7 +204,7 @@ class Neighbours:
     def _varies(self, norm: ir.Node) -> bool:
         """Whether the affine is another one in each channel: one that is not goes anywhere, and tells no axis."""
         parameters = [self._facts.constants.weight(find_input(norm, slot)) for slot in range(1, 5)]
-        return any(array is not None and (array != array.flat[0]).any() for array in parameters)
+        return any(array is not None and (array != array[:1]).any() for array in parameters)
 
     def _count_biases(self, node: ir.Node, *, zeros: bool = False) -> int:
         """How many numbers the bias of an op has; of one that is 0 everywhere only where they are wanted."""

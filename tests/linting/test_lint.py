@@ -126,6 +126,19 @@ def test_a_model_without_any_is_fine() -> None:
     assert bnfold.lint(built("g (float[N,3] x) => (float[N,3] y) { y = Relu (x) }")) == []
 
 
+def test_one_of_another_domain_is_none() -> None:
+    model = built(GOOD.replace("BatchNormalization (", "BatchNormalization <epsilon = 0.5> ("))
+    (norm,) = (node for node in model.graph if node.op_type == "BatchNormalization")
+    norm.domain = "other"
+    model.opset_imports["other"] = 1
+    assert examine(model).batch_norms == 0
+
+
+def test_one_without_channels_is_fine() -> None:
+    text = GOOD.replace("[4,3,3,3] w", "[0,3,3,3] w").replace("[5,4,1,1] v", "[5,0,1,1] v").replace("BN4", "BN0")
+    assert bnfold.lint(built(text), select=["BN2", "BN3"]) == []
+
+
 def test_a_function_whose_caller_sets_an_attribute_is_fine() -> None:
     """Nothing is known of its epsilon and its mode."""
     text = """

@@ -41,7 +41,7 @@ class RedundantBias(Lint):
 
     def look(self, network: Network) -> Iterator[Finding]:  # noqa: D102 - see Lint
         for norm in network.batch_norms:
-            layer = _writer(norm)
+            layer = _in_front(norm)
             if layer is not None and layer.biases:
                 yield self.at(
                     norm,
@@ -52,7 +52,6 @@ class RedundantBias(Lint):
                 )
 
 
-def _writer(norm: BatchNorm) -> Layer | None:
-    """The layer with weights in front of it, with nothing but a move of numbers between."""
-    layer = next((layer for layer in norm.before if layer.kind is not Kind.PASSING), None)
-    return layer if layer is not None and layer.kind is Kind.WEIGHTS else None
+def _in_front(norm: BatchNorm) -> Layer | None:
+    """The layer in front of it, with nothing but a move of numbers between."""
+    return next((layer for layer in norm.before if layer.kind is not Kind.PASSING), None)

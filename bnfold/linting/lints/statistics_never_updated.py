@@ -68,5 +68,5 @@ def _trained(norm: BatchNorm) -> str:
     """Whether the rest was trained tells a network that is fresh from one that lost its statistics."""
     if norm.scale is None or norm.bias is None:
         return ""
-    is_fresh = bool((norm.scale == norm.scale.flat[0]).all()) and not norm.bias.any()
+    is_fresh = bool((norm.scale == norm.scale[:1]).all()) and not norm.bias.any()
     return "; scale and bias are fresh too" if is_fresh else ", though its scale and bias were trained"

@@ -20,6 +20,11 @@ def test_a_variance_beyond_the_range_is_infinite(dtype) -> None:
     assert finding.figures["largest_variance"] > 65504
 
 
+def test_says_from_where_to_where() -> None:
+    assert "variance 7e4, epsilon" in the_finding(CODE, built(var=[7e4, 1, 1, 1]), export_dtype="float16").message
+    assert "variance 7e4…9e4, " in the_finding(CODE, built(var=[7e4, 1, 9e4, 1]), export_dtype="float16").message
+
+
 def test_epsilon_is_lost_when_it_is_below_the_smallest_number() -> None:
     text = GOOD.replace("BatchNormalization (", "BatchNormalization <epsilon = 1e-8> (")
     finding = the_finding(CODE, built(text, dtype="float16", var=[0, 1, 1, 1]))

@@ -18,6 +18,12 @@ def test_says_whether_the_rest_was_trained() -> None:
     assert fresh.message.endswith("; scale and bias are fresh too")
 
 
+@pytest.mark.parametrize("trained", [{"scale": [1, 2, 1, 1]}, {"bias": [0, 0, 0, 0.1]}])
+def test_what_is_not_fresh_was_trained(trained) -> None:
+    arrays = {**FRESH, "scale": [1, 1, 1, 1], "bias": [0, 0, 0, 0], **trained}
+    assert the_finding(CODE, built(**arrays)).message.endswith("though its scale and bias were trained")
+
+
 @pytest.mark.parametrize("changed", [{"mean": [0, 0, 1e-3, 0]}, {"var": [1, 1, 1, 1.001]}])
 def test_is_silent_when_one_channel_has_moved(changed) -> None:
     assert not found(CODE, built(**{**FRESH, **changed}))

@@ -46,6 +46,13 @@ def test_warns_and_the_planner_agrees(text, opset, words) -> None:
     assert not found("BN401", model), "one finding is enough"
 
 
+def test_is_silent_about_a_mean_of_constants() -> None:
+    mean = "axis = Constant <value_ints = [0]> () k = ReduceMean <keepdims = 0> (table, axis)"
+    text = GOOD.replace("n = Batch", f"{mean} n = Batch").replace("bias, mean", "bias, k")
+    model = built(text.replace("BN4)", "float[2,4] table, BN4)"))
+    assert not found(CODE, model)
+
+
 def test_is_silent_at_inference() -> None:
     assert not found(CODE, built())
     assert not found(CODE, built(GOOD.replace("BatchNormalization (", "BatchNormalization <is_test = 1> ("), opset=6))
