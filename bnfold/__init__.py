@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bnfold.exporting import ExportResult, export
     from bnfold.folding import FoldResult, fold, inspect
     from bnfold.folding.fold_pass import FoldPass
+    from bnfold.linting import Finding, lint
     from bnfold.training import TrainingResult, train
     from bnfold.verifying import Comparison, verify
 
@@ -44,6 +45,7 @@ __all__ = [
     "ExecutionError",
     "ExportError",
     "ExportResult",
+    "Finding",
     "FoldPass",
     "FoldResult",
     "MissingDependencyError",
@@ -58,6 +60,7 @@ __all__ = [
     "export",
     "fold",
     "inspect",
+    "lint",
     "train",
     "verify",
 ]
@@ -72,6 +75,7 @@ _HOMES = {
     "exporting": ("ExportResult", "export"),
     "folding": ("FoldResult", "fold", "inspect"),
     "folding.fold_pass": ("FoldPass",),
+    "linting": ("Finding", "lint"),
     "training": ("TrainingResult", "train"),
     "verifying": ("Comparison", "verify"),
 }

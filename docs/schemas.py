@@ -25,6 +25,7 @@ from bnfold.benchmarking import Benchmark
 from bnfold.checking import CheckResult
 from bnfold.diagnosing import Environment
 from bnfold.folding import FoldResult
+from bnfold.linting import LintResult
 from bnfold.reporting.data import SCHEMA_VERSION
 from bnfold.verifying import Comparison
 
@@ -38,6 +39,7 @@ RESULTS: dict[str, type] = {
     "comparison": Comparison,
     "doctor": Environment,
     "fold": FoldResult,
+    "lint": LintResult,
 }
 # What a report holds besides the fields of its result: name, type, description.
 EXTRA: dict[str, tuple[tuple[str, object, str], ...]] = {

@@ -21,6 +21,7 @@ PUBLIC = [
     "ExecutionError",
     "ExportError",
     "ExportResult",
+    "Finding",
     "FoldPass",
     "FoldResult",
     "MissingDependencyError",
@@ -35,6 +36,7 @@ PUBLIC = [
     "export",
     "fold",
     "inspect",
+    "lint",
     "train",
     "verify",
 ]

@@ -45,6 +45,12 @@ def test_the_first_command_prints_what_the_readme_shows(clone) -> None:
     assert without_figures(done.stdout) == without_figures(block("<!-- output of fold -->"))
 
 
+def test_the_lint_session_is_real(clone) -> None:
+    done = run(block("and still:").removeprefix("$ ").strip(), clone)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == block("<!-- output of lint -->")
+
+
 def test_the_bench_command_gives_the_table(clone) -> None:
     run(block("From a clone").split(" && ")[1], clone)
     command = re.search(r"by `(bnfold bench [^`]*)`", README)[1]
@@ -69,7 +75,7 @@ def test_the_example_for_ci_is_the_one_that_is_tested() -> None:
 
 def test_every_command_that_is_named_is_there(clone) -> None:
     names = set(re.findall(r"`bnfold (\w+)", README))
-    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "train", "export"}
+    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "lint", "train", "export"}
     for name in names:
         assert run(f"bnfold {name} --help", clone).returncode == 0
 

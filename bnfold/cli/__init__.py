@@ -3,7 +3,7 @@
 Exit codes, the same everywhere:
 
     0   yes
-    1   the answer is no: not equivalent, accuracy missed, PyTorch and ONNX disagree
+    1   the answer is no: not equivalent, accuracy missed, PyTorch and ONNX disagree, a lint warns
     2   usage, or an input that cannot be used
     3   could not check: a runtime crashed or took too long, a provider was not really used
     70  a bug in bnfold
@@ -25,7 +25,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bnfold.cli import bench, check, doctor, export, fold, inspect, train, verify
+from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, train, verify
 from bnfold.cli.lists import spread
 from bnfold.cli.startup import start_fast
 from bnfold.errors import BnfoldError
@@ -48,6 +48,7 @@ for command in (
     verify.verify,
     bench.bench,
     check.check,
+    lint.lint,
     doctor.doctor,
 ):
     app.command()(command)

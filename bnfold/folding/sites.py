@@ -33,7 +33,15 @@ if TYPE_CHECKING:
 
     from bnfold.folding.facts import Facts
 
-__all__ = ["CONSTANT_OPS", "Site", "find_constant_sites", "find_sites", "read_affine", "read_spread"]
+__all__ = [
+    "CONSTANT_OPS",
+    "Site",
+    "find_constant_sites",
+    "find_sites",
+    "is_batch_statistic",
+    "read_affine",
+    "read_spread",
+]
 
 _PARAMETERS = ("scale", "bias", "mean", "var")
 
@@ -240,7 +248,7 @@ def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:
     for slot, name in enumerate(_PARAMETERS, start=1):
         value = required_input(node, slot)
         if facts.constants.weight(value) is None:  # condition 3
-            return f"its {name} '{value.name}' is {facts.why_not_constant(value)}", _hint_on_statistics(value)
+            return f"its {name} '{value.name}' is {facts.why_not_constant(value)}", _BATCH * is_batch_statistic(value)
     _check_channels(node, facts)
     data = required_input(node, 0)
     if len(facts.shapes[data] or ()) < 2:  # condition 4
@@ -248,7 +256,7 @@ def _why_no_site(node: ir.Node, facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _hint_on_statistics(value: ir.Value) -> str:
+def is_batch_statistic(value: ir.Value) -> bool:
     """Whether a parameter is computed from the batch, a few nodes up."""
     waiting = [value]
     seen: set[ir.Node] = set()
@@ -257,12 +265,13 @@ def _hint_on_statistics(value: ir.Value) -> str:
         if node is None or node in seen:
             continue
         if node.op_type in ("ReduceMean", "ReduceSum", "GlobalAveragePool"):
-            return "batch statistics: was it made with track_running_stats=False?"
+            return True
         seen.add(node)
         waiting += [operand for operand in node.inputs if operand is not None]
-    return ""
+    return False
 
 
+_BATCH = "batch statistics: was it made with track_running_stats=False?"
 _NEAR = 16  # nodes between a batch statistic and the BatchNormalization that reads it
 
 

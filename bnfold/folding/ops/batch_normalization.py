@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bnfold.folding.view import View
 
-__all__ = ["BatchNormalizationRule", "epsilon_of", "why_no_affine"]
+__all__ = ["BatchNormalizationRule", "epsilon_of", "why_no_affine", "why_training"]
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # attributes are float32, and so is their default
 
@@ -37,14 +37,21 @@ def why_no_affine(node: ir.Node, opset: int) -> tuple[str, str] | None:
     hint = "exported in training mode: call model.eval() before exporting"
     if any(attribute.is_ref() for attribute in node.attributes.values()):  # condition 1
         return "the caller of the function sets one of its attributes", ""
-    if flag(node, "training_mode"):  # condition 2
-        return "training mode: it normalises with the statistics of the batch", hint
-    if opset < 7 and not flag(node, "is_test"):  # condition 2
-        return "training mode: is_test is not set", hint
-    if any(output.name and (output.uses() or output.is_graph_output()) for output in node.outputs[1:]):  # condition 2
-        return "training mode: its further outputs are used", hint
+    if training := why_training(node, opset):  # condition 2
+        return f"training mode: {training}", hint
     if opset < 9 and not integer(node, "spatial", 1):  # condition 3
         return "spatial = 0: it has statistics for each position, not for each channel", ""
+    return None
+
+
+def why_training(node: ir.Node, opset: int) -> str | None:
+    """Why a BatchNormalization normalises with the statistics of the batch, or may; None at inference."""
+    if flag(node, "training_mode"):
+        return "it normalises with the statistics of the batch"
+    if opset < 7 and not flag(node, "is_test"):
+        return "is_test is not set"
+    if any(output.name and (output.uses() or output.is_graph_output()) for output in node.outputs[1:]):
+        return "its further outputs are used"
     return None
 
 
