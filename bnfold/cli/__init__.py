@@ -27,8 +27,8 @@ import typer
 
 from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, train, verify
 from bnfold.cli.lists import spread
-from bnfold.cli.startup import start_fast
 from bnfold.errors import BnfoldError
+from bnfold.startup import start_fast
 
 __all__ = ["app", "main"]
 

@@ -1,5 +1,6 @@
 """What the isolation tests call in child processes."""
 
+import importlib
 import mmap
 import os
 import sys
@@ -69,3 +70,9 @@ def reserve(mebibytes):
     space = mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     time.sleep(0.2)
     return len(space) >> 20
+
+
+def load(modules):
+    for module in modules:
+        importlib.import_module(module)
+    return sorted(sys.modules)
