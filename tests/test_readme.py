@@ -83,7 +83,10 @@ def test_every_command_that_is_named_is_there(clone) -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "<!-- test command -->" in script
-    assert block("<!-- test command -->") == "pip install torch==2.13.0 -e '.[dev]' && python -m pytest\n"
+    assert (
+        block("<!-- test command -->")
+        == "pip install torch==2.13.0 -e '.[dev]' && python -m pytest -n 2 --dist worksteal\n"
+    )
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
