@@ -104,7 +104,7 @@ def benchmark(
             ``verify``; but its options are onnxruntime's defaults. CUDA is timed with TF32, its default, and without
             it, unless ``use_tf32`` is given; from host to host, and from device to device.
         pairs: How many samples at each place, at least; 2 or more, and 7 or more for an interval worth having.
-        warmup: How many inferences of each session are not timed.
+        warmup: How many inferences of each session are not timed; on other providers than the CPU, one at least.
         time_budget: Seconds for everything, in equal parts; in what ``pairs`` leave of them there are more pairs.
         loads: Whether making a session, the first inference and memory are measured, too; they take most of the time,
             and come by themselves with ``processes``.
