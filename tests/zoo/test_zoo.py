@@ -56,6 +56,48 @@ def test_digits_cnn_has_conv_with_and_without_bias():
     assert biases == {True, False}
 
 
+def kinds(module):
+    return [type(part) for part in module.modules() if not list(part.children())]
+
+
+@pytest.mark.parametrize(("placement", "order"), [
+    (None, [nn.Linear, nn.BatchNorm1d, nn.ReLU]),
+    ("pre", [nn.Linear, nn.BatchNorm1d, nn.ReLU]),
+    ("post", [nn.Linear, nn.ReLU, nn.BatchNorm1d]),
+    ("input", [nn.BatchNorm1d, nn.Linear, nn.ReLU]),
+])  # fmt: skip
+def test_mlp_has_its_batch_norms_where_it_is_told(placement, order):
+    assert kinds(zoo.find("mlp").build(placement)) == [*order * 3, nn.Linear]
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("mlp", "placement last: those of mlp are pre, post, input"),
+    ("digits_cnn", "placement last: the BatchNorms of digits_cnn have their fixed places"),
+])  # fmt: skip
+def test_an_unknown_placement_is_an_error(name, message):
+    with pytest.raises(BnfoldError, match=message):
+        zoo.find(name).build("last")
+
+
+@pytest.mark.parametrize("data", ["wine", "breast_cancer", "digits"])
+@pytest.mark.parametrize("name", ["mlp", "prenorm_mlp"])
+def test_is_built_for_the_features_and_classes_of_other_data(name, data):
+    rows = zoo.find(name).load_data(data)
+    network = zoo.find(name).fitted(rows)
+
+    logits = network.build().eval()(torch.from_numpy(rows.held_out_inputs))
+
+    assert logits.shape == (len(rows.held_out_targets), len(rows.classes))
+    assert network.example_input(2).shape[1:] == rows.held_out_inputs.shape[1:]
+    assert network.data == data
+
+
+def test_data_that_do_not_fit_are_an_error():
+    network = zoo.find("digits_cnn")
+    with pytest.raises(BnfoldError, match=r"digits_cnn takes inputs of 1×8×8 .* wine has inputs of 13 and 3 classes"):
+        network.fitted(network.load_data("wine"))
+
+
 def test_names_the_known_networks_when_asked_for_an_unknown_one():
     with pytest.raises(BnfoldError, match=r"no network named 'digits_cmm'.*digits_cnn") as caught:
         zoo.find("digits_cmm")
