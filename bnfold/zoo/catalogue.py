@@ -7,7 +7,7 @@ data, never on what is held out.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnfold.zoo import preparing
 from bnfold.zoo.network import Network
@@ -143,7 +143,7 @@ _ALL = (
     ),
     Network(
         name="unet",
-        summary="noise taken off images: BatchNorm behind Conv and ConvTranspose, and a Concat of what skips the depths",
+        summary="noise taken off images: BatchNorm behind Conv and ConvTranspose, a Concat of what skips the depths",
         output_name="clean",
         task=REBUILD,
         prepare=preparing.noisy,
