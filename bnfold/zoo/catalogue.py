@@ -47,6 +47,11 @@ def _pairs_of_even_images(shape: tuple[int, ...]) -> bool:
     return shape[:1] == (2,) and _even_images(shape[1:])
 
 
+def _fast(lr: float) -> Mapping[str, Any]:
+    """Steps so large and so many that some scales of BatchNorms turn negative, as in networks trained for long."""
+    return MappingProxyType({"lr": lr, "batch_size": 32})
+
+
 def _adamw(lr: float, epochs: int) -> Mapping[str, Any]:
     return MappingProxyType({"optimizer": "adamw", "lr": lr, "epochs": epochs})
 
@@ -82,16 +87,19 @@ _ALL = (
         name="preact_resnet",
         summary="residual blocks that begin with BatchNorm and ReLU, which read the residual stream itself",
         adapts=_images,
+        recipe=_fast(lr=0.5),
     ),
     Network(
         name="iresnet",
         summary="residual blocks of face recognition: BatchNorm in front of a padded Conv, and behind each Conv",
         adapts=_images,
+        recipe=_fast(lr=0.3),
     ),
     Network(
         name="densenet",
         summary="dense blocks, where several BatchNorms read each segment of a Concat",
         adapts=_images,
+        recipe=_fast(lr=0.5),
     ),
     Network(
         name="mobile",

@@ -20,6 +20,8 @@ for it, and the scale goes into conv1. Only the first stays: a PReLU, which carr
 References:
     Deng, Guo, Xue, Zafeiriou: ArcFace, CVPR 2019, section 3.1, https://arxiv.org/abs/1801.07698
     Han, Kim, Kim: Deep Pyramidal Residual Networks, CVPR 2017, https://arxiv.org/abs/1610.02915: BN in front alone
+    Goyal et al.: Accurate, Large Minibatch SGD, 2017, section 5.1, https://arxiv.org/abs/1706.02677: the last scale of
+    a branch begins at 0; training gives it either sign
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class Block(nn.Module):
         self.prelu = nn.PReLU(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
+        nn.init.zeros_(self.bn3.weight)
         self.shortcut = nn.Sequential()
         if (inputs, stride) != (outputs, 1):
             self.shortcut.append(nn.Conv2d(inputs, outputs, 1, stride, bias=False))

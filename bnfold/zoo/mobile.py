@@ -12,7 +12,7 @@
     a block:    x ┬ 1×1 ── bn ── ReLU6 ── 3×3, one filter a channel ── bn ── ReLU6 ── 1×1 ── bn ┬ + ── y
                   ╰ (where the size stays the same) ────────────────────────────────────────────╯
 
-Each has a Conv behind it in going back, and goes there: into a depthwise one it multiplies one filter a channel.
+Each stands right behind a Conv and goes back into it; of a depthwise one it scales one filter a channel.
 
 References:
     Sandler, Howard, Zhu, Zhmoginov, Chen: MobileNetV2, CVPR 2018, https://arxiv.org/abs/1801.04381

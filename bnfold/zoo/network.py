@@ -58,7 +58,7 @@ class Network:
     classes: int = 10
     adapts: Callable[[tuple[int, ...]], bool] | None = None
     placements: tuple[str, ...] = ()
-    recipe: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    recipe: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def build(self, placement: str | None = None) -> nn.Module:
         """The network as an ``nn.Module`` in training mode, its weights drawn from torch's default generator.

@@ -6,8 +6,8 @@
       ▼  bn3 ── fc3 32 → classes
     logits [N, classes]
 
-No BatchNorm here has a layer behind it that takes it in going back: in front of bn1 is the input, in front of the
-others a GELU, which passes neither a scale nor a shift. All go forward, into the Linear that reads them.
+None can go back: in front of bn1 is the input, in front of the others a GELU, which passes neither a scale nor a
+shift. All go forward, into the Linear that reads them.
 
 References:
     LeCun, Bottou, Orr, Müller: Efficient BackProp, 1998, section 4.3: inputs of mean 0 and equal variance

@@ -1,5 +1,6 @@
 """The networks: each small, documented, and with its BatchNorms where its summary says."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,30 @@ def test_example_input_depends_on_the_seed_alone(network):
     assert first.shape == (4, *network.input_shape)
     assert (first == again).all()
     assert (first != other).any()
+
+
+@every_network
+def test_one_step_of_training_reaches_every_weight(network):
+    torch.manual_seed(0)
+    module = network.build()
+    rows = network.load_data()
+    inputs, targets = (torch.from_numpy(part[:32]) for part in (rows.train_inputs, rows.train_targets))
+    before = network.task.loss(module(inputs), targets)
+    before.backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    torch.optim.SGD(module.parameters(), 0.01).step()
+
+    assert network.task.loss(module(inputs), targets) < before
+
+
+@every_network
+def test_takes_the_data_that_it_is_for_and_adapts_where_it_says(network):
+    assert network.fitted(network.load_data()) == network
+    if network.adapts is None:
+        return
+    other = next(shape for shape in ((30,), (1, 8, 8), (3, 16, 24), (3, 77), (2, 3, 16, 8)) if network.adapts(shape))
+    module = dataclasses.replace(network, input_shape=other, classes=3).build().eval()
+    assert module(torch.zeros(2, *other)).shape[0] == 2
 
 
 @every_network
