@@ -6,7 +6,7 @@
       │  blocks.1  16 → 32, stride 2
       │  blocks.2  32 → 32
       │  bn ── mean over the image
-      │  embed 32 → 32 ── bn_embed
+      │  embed 32 → 32, bias ── bn_embed      the bias is redundant, as in the original
       ▼  fc 32 → classes
     logits [N, classes]
 

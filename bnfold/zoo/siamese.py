@@ -7,7 +7,9 @@
       ▼  fc2 32 → 2
     logits [N, 2]             of another class, of the same
 
-    encoder:    conv1 3×3, 16 ── bn1 ── ReLU ── conv2 3×3, 32, stride 2 ── bn2 ── ReLU ── Flatten ── embed, 64 ── bn3
+    encoder:    conv1 3×3, 16 ── bn1 ── ReLU
+                conv2 3×3, 32, stride 2 ── bn2 ── ReLU ── Flatten
+                embed 64 ── bn3 ── ReLU        without the ReLU, the difference would cancel bn3's shift
 
 In the graph two nodes share one scale, and two Conv one weight. Folding one call must leave the weight of the other
 alone until that one is folded too; then both share one again.
@@ -49,7 +51,7 @@ class Siamese(nn.Module):
         """A code of an image: [N, C, H, W] → [N, 64]."""
         x = self.bn1(self.conv1(image)).relu()
         x = self.bn2(self.conv2(x)).relu()
-        code: Tensor = self.bn3(self.embed(x.flatten(1)))
+        code: Tensor = self.bn3(self.embed(x.flatten(1))).relu()
         return code
 
     def forward(self, pair: Tensor) -> Tensor:

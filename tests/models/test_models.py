@@ -116,6 +116,7 @@ def test_what_stays_is_what_is_known_to_stay(network):
     assert all(reason in kept[node] for node, reason in expected.items())
 
 
+@pytest.mark.slow
 @every_network
 def test_the_folded_model_is_verified(network, tmp_path):
     folded(network.name).save(tmp_path / "folded.onnx")
