@@ -21,6 +21,7 @@ __all__ = ["NOISE", "PAIRS", "POINTS", "noisy", "paired", "same", "scattered"]
 
 NOISE = 0.25  # the standard deviation of what ``noisy`` adds, where ink is 0 to 1
 POINTS = 64  # that ``scattered`` draws from an image
+CLOUDS = 8  # that it draws of each image to train on: of few clouds a network learns the points, not the digit
 PAIRS = 4  # that ``paired`` makes with each image in front
 _TRAIN, _HELD_OUT = 1, 2  # seeds
 
@@ -55,12 +56,15 @@ def _with_noise(images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 def scattered(data: Dataset) -> Dataset:
     """``POINTS`` points drawn from the ink of each image: float32 [N, 2, POINTS], x and y between −1 and 1.
 
-    A pixel is drawn as often as it is dark, and the point lies anywhere in it. Their order means nothing.
+    A pixel is drawn as often as it is dark, and the point lies anywhere in it. Their order means nothing. To train on,
+    ``CLOUDS`` clouds are drawn of each image.
     """
     return replace(
         data,
-        description=f"{data.description}; {POINTS} points drawn from the ink of each, as x and y between −1 and 1",
-        train_inputs=_points(data.train_inputs, _TRAIN),
+        description=f"{data.description}; {POINTS} points drawn from the ink of each, as x and y between −1 and 1, "
+        f"and drawn {CLOUDS} times to train on",
+        train_inputs=_points(np.concatenate([data.train_inputs] * CLOUDS), _TRAIN),
+        train_targets=np.concatenate([data.train_targets] * CLOUDS),
         held_out_inputs=_points(data.held_out_inputs, _HELD_OUT),
     )
 

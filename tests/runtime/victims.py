@@ -7,7 +7,8 @@ import sys
 import tempfile
 import time
 
-from bnfold.errors import MissingDependencyError, ModelError, VerificationError
+from bnfold.errors import MissingDependencyError, ModelError, ProviderError, VerificationError
+from bnfold.runtime import providers
 
 MAP_NORESERVE = 0x4000  # of Linux; the module names it since Python 3.13
 
@@ -76,3 +77,14 @@ def load(modules):
     for module in modules:
         importlib.import_module(module)
     return sorted(sys.modules)
+
+
+def probe_twice(text):
+    """What a provider that cannot run says of itself, the first time and again."""
+    said = []
+    for _ in range(2):
+        try:
+            providers.probe(providers.parse(text))
+        except ProviderError as error:
+            said.append(str(error))
+    return said
