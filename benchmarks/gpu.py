@@ -86,7 +86,7 @@ class Row:
 
 def measure(network: str, options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Fold a network, verify what came out, and time it; what goes wrong is a row, too."""
-    source, own = folder / f"{network}.onnx", folder / "folded.onnx"
+    source, own = folder / "network.onnx", folder / "folded.onnx"
     onnx.save(inference.NETWORKS[network](), source)
     bnfold.fold(source).save(own)
     row = Row(network, fold.count(source)[1], fold.count(own)[1], "not checked", _NOTHING)

@@ -1,7 +1,7 @@
 """How fast folded networks run, by bnfold and by other tools that fold: run ``python -m benchmarks.inference``.
 
-The networks (``architectures.py``) are built here, and need no download; those of ``models/`` are the trained ones.
-Each tool of ``fold.py`` folds each of them;
+The networks (``architectures.py``) are built here, and need no download; those called ``models/…`` are the trained
+ones that lie there. Each tool of ``fold.py`` folds each of them;
 then ``bnfold.benchmark`` times bnfold's result against the unfolded network, and against what each other tool wrote:
 pairs of fresh sessions in turns, at each of onnxruntime's levels, on one thread. So each figure is a ratio with its
 95 % interval: above 1, bnfold's result is faster.
@@ -58,7 +58,7 @@ REPAIRS = "repairs"
 _TRAINED = sorted(Path(__file__).parents[1].glob("models/*/model.onnx"))
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     **ARCHITECTURES,
-    **{file.parent.name: partial(onnx.load, file) for file in _TRAINED},
+    **{f"models/{file.parent.name}": partial(onnx.load, file) for file in _TRAINED},
 }
 RIVALS = ("onnxruntime", "onnxscript", "onnxslim", "onnxsim")
 _AGAIN = 3
@@ -90,7 +90,7 @@ class Row:
 def measure(network: str, rivals: Sequence[str], grid: Mapping[str, Any], folder: Path) -> Iterator[Row]:
     """Fold one network with every tool, and time bnfold's result against the others at all places of a grid."""
     place = fold.Workplace(folder, _TIMEOUT)
-    source = folder / network / "model.onnx"
+    source = folder / "network" / "model.onnx"
     source.parent.mkdir()
     onnx.save(NETWORKS[network](), source)
     _, total = fold.count(source)

@@ -329,7 +329,7 @@ def test_the_table_of_inference_says_what_is_faster_and_what_is_slower() -> None
 
 
 def tiny_gpu(output: Path, *options: str) -> None:
-    grid = ["--networks", "digits_cnn", "--batches", "1", "3", "--levels", "all", "--pairs", "2"]
+    grid = ["--networks", "models/digits_cnn", "--batches", "1", "3", "--levels", "all", "--pairs", "2"]
     gpu.main(["--provider", "cpu", *grid, "--output", str(output), *options])
 
 
@@ -343,7 +343,7 @@ def test_what_a_gpu_is_asked_can_be_asked_of_the_cpu(tmp_path, capsys) -> None:
         (1, "all", "latency"), (3, "all", "latency"), (1, "all", "load"), (1, "all", "first run"),
     ]  # fmt: skip
     for row in rows:
-        assert (row.network, row.batch_norms, row.left, row.provider) == ("digits_cnn", 4, 0, "cpu")
+        assert (row.network, row.batch_norms, row.left, row.provider) == ("models/digits_cnn", 4, 0, "cpu")
         assert (row.equivalent, row.status) == ("yes", "ok")
         assert 0 < row.error_ratio < 2
         assert row.low <= row.speedup <= row.high
@@ -361,16 +361,16 @@ def test_a_gpu_that_is_not_there_is_told_in_the_file_beside_what_it_had(tmp_path
     known = gpu.environment(gpu.parse(arguments))
     kept = gpu.Row("levit", 20, 0, "yes", 1.0, what="latency", provider="brandnew", batch=1, level="all", speedup=1.0)
     inference.save(output, known, [kept], gpu.Row)
-    with pytest.raises(SystemExit, match="digits_cnn: provider brandnew: missing"):
-        gpu.main([*arguments, "--networks", "digits_cnn"])
+    with pytest.raises(SystemExit, match="models/digits_cnn: provider brandnew: missing"):
+        gpu.main([*arguments, "--networks", "models/digits_cnn"])
     assert "| levit | 20 | 0 | yes | brandnew | 1 | 1.00× |" in capsys.readouterr().out
     first, *rest = inference.load(output, gpu.Row)[1]
     assert first.network == "levit"
-    assert {(row.network, row.equivalent, row.what) for row in rest} == {("digits_cnn", "not checked", "")}
+    assert {(row.network, row.equivalent, row.what) for row in rest} == {("models/digits_cnn", "not checked", "")}
     inference.save(output, known | {"onnxruntime": "0"}, [kept], gpu.Row)
     with pytest.raises(SystemExit):
-        gpu.main([*arguments, "--networks", "digits_cnn"])
-    assert all(row.network == "digits_cnn" for row in inference.load(output, gpu.Row)[1])
+        gpu.main([*arguments, "--networks", "models/digits_cnn"])
+    assert all(row.network == "models/digits_cnn" for row in inference.load(output, gpu.Row)[1])
 
 
 def test_what_is_not_equivalent_on_the_gpu_fails_and_is_timed_all_the_same(tmp_path, monkeypatch) -> None:
@@ -383,7 +383,7 @@ def test_what_is_not_equivalent_on_the_gpu_fails_and_is_timed_all_the_same(tmp_p
         return result
 
     monkeypatch.setattr(bnfold, "fold", wrongly)
-    with pytest.raises(SystemExit, match="digits_cnn: not equivalent: "):
+    with pytest.raises(SystemExit, match="models/digits_cnn: not equivalent: "):
         tiny_gpu(tmp_path / "gpu.csv", "--batches", "1", "--no-loads")
     wrong, timed = inference.load(tmp_path / "gpu.csv", gpu.Row)[1]
     assert (wrong.equivalent, timed.equivalent, timed.status, timed.what) == ("no", "no", "ok", "latency")
@@ -397,4 +397,6 @@ def test_a_file_of_a_gpu_is_named_after_it() -> None:
 
 
 def test_all_networks_that_a_gpu_is_to_run_are_there() -> None:
-    assert {*inference.NETWORKS} >= {*gpu.NETWORKS} >= {"digits_cnn", "resnet50", "mobilenet_v2", "levit", "dcgan"}
+    generated = {"resnet50", "mobilenet_v2", "levit", "dcgan", "pointnet"}
+    trained = {f"models/{file.parent.name}" for file in ROOT.glob("models/*/model.onnx")}
+    assert {*inference.NETWORKS} > {*gpu.NETWORKS} == generated | trained
