@@ -84,11 +84,13 @@ class Checkpoint:
         folder: That it writes to; it is made where missing.
         identity: What the run is.
         processes: That take part in it.
+        resume: Whether the run goes on from one that is there; it takes its place otherwise.
     """
 
     folder: Path
     identity: Mapping[str, object]
     processes: Processes
+    resume: bool = False
 
     def keep(self, run: Run) -> None:
         """Write down the last epoch, and the state at its end in place of the one before.
@@ -122,12 +124,15 @@ class Checkpoint:
             raise ModelFileError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
 
     def restore(self, run: Run) -> None:
-        """Put a run where the checkpoint is, if there is one.
+        """Put a run where the checkpoint is, if there is one and it is to go on.
 
         Raises:
             ModelFileError: It cannot be read.
             BnfoldError: It is that of another run; the message lists what differs.
         """
+        if not self.resume:
+            self.discard()
+            return
         state = self.processes.first(self._read)
         if state is None:
             return

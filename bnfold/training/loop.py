@@ -139,9 +139,7 @@ def train(
     settings.check(len(found.train_inputs))
 
     with together(device) as processes, _one_seeded_thread(seed, processes.device), _progress_bar(progress) as bar:
-        checkpoint = Checkpoint(folder, identity(network, found, settings, processes), processes)
-        if not resume:
-            checkpoint.discard()
+        checkpoint = Checkpoint(folder, identity(network, found, settings, processes), processes, resume)
         run = _fit(network, found, settings, checkpoint, bar)
         accuracy = run.history[-1].held_out_accuracy
         if exact_stats:

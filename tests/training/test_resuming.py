@@ -144,6 +144,13 @@ def test_neither_goes_on_nor_begins_anew_unless_told_which(killed, tmp_path):
     assert names(tmp_path) == FILES
 
 
+def test_what_is_refused_takes_no_checkpoint_along(killed, tmp_path):
+    for wrong in ({"placement": "middle"}, {"data": "letters"}, {"batch_size": 5000}):
+        with pytest.raises(BnfoldError):
+            train(**killed, overwrite=True, **wrong)
+    assert names(tmp_path) == ["checkpoint.pt", "metrics.jsonl"]
+
+
 def test_another_run_is_not_continued_and_what_differs_is_listed(killed, tmp_path):
     before = (tmp_path / "checkpoint.pt").read_bytes()
     with pytest.raises(BnfoldError) as caught:
