@@ -32,6 +32,25 @@ STAY = {
     "postact_cnn": {"bn2": "Conv 'conv3' pads with zeros"},
 }
 
+# What stands in front of a BatchNormalization and behind it, somewhere in each; None is the graph's own input.
+POSITIONS = {
+    "crnn": ("Reshape", "Transpose"),
+    "decoder": ("Conv", "ConvTranspose"),
+    "densenet": ("Concat", "Relu"),
+    "digits_cnn": ("Conv", "Relu"),
+    "iresnet": ("Add", "Conv"),
+    "levit": ("Reshape", "Reshape"),
+    "mlp": ("Gemm", "Relu"),
+    "mobile": ("Conv", "Clip"),
+    "pointnet": ("Conv", "ReduceMax"),
+    "postact_cnn": ("Relu", "Conv"),
+    "preact_resnet": ("Add", "Relu"),
+    "prenorm_mlp": (None, "Gemm"),
+    "repvgg": ("Relu", "Add"),
+    "siamese": ("Gemm", "Relu"),
+    "unet": ("ConvTranspose", "Relu"),
+}
+
 every_network = pytest.mark.parametrize("network", zoo.NETWORKS.values(), ids=lambda network: network.name)
 
 
@@ -82,6 +101,17 @@ def test_its_batch_norms_are_trained(network):
     for name in norms:
         for part in ("weight", "bias", "running_mean", "running_var"):
             assert len(weights[f"{name}.{part}"].unique()) > 1, f"{name}.{part} is as it was built"
+
+
+@every_network
+def test_has_a_batch_norm_where_it_is_known_for_it(network):
+    norms = [node for node in ir.load(MODELS / network.name / "model.onnx").graph if "BatchNorm" in node.op_type]
+    found = set()
+    for node in norms:
+        producer = node.inputs[0].producer()
+        found |= {(producer and producer.op_type, reader.op_type) for reader in node.outputs[0].consumers()}
+    assert POSITIONS[network.name] in found
+    assert network.name != "siamese" or len({node.inputs[1] for node in norms}) < len(norms), "it shares its weights"
 
 
 @every_network
