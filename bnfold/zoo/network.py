@@ -102,8 +102,8 @@ class Network:
         if (shape, classes) == (self.input_shape, self.classes) or (self.adapts and self.adapts(shape)):
             return replace(self, data=data.name, input_shape=shape, classes=classes)
         raise BnfoldError(
-            f"{self.name} takes inputs of {_times(self.input_shape)} and tells {self.classes} classes apart; "
-            f"{data.name} has inputs of {_times(shape)} and {classes} classes"
+            f"{self.name} takes inputs of {datasets.times(self.input_shape)} and tells {self.classes} classes apart; "
+            f"{data.name} has inputs of {datasets.times(shape)} and {classes} classes"
         )
 
     def load_data(self, name: str | None = None, folder: str | os.PathLike[str] | None = None) -> Dataset:
@@ -125,7 +125,3 @@ class Network:
         """Random input of the right shape: float32 [rows, *input_shape], standard normal."""
         shape = (rows, *self.input_shape)
         return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
