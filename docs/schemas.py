@@ -24,6 +24,7 @@ import onnx_ir as ir
 from bnfold.benchmarking import Benchmark
 from bnfold.checking import CheckResult
 from bnfold.diagnosing import Environment
+from bnfold.exporting import ExportResult
 from bnfold.folding import FoldResult
 from bnfold.linting import LintResult
 from bnfold.reporting.data import SCHEMA_VERSION
@@ -38,6 +39,7 @@ RESULTS: dict[str, type] = {
     "check": CheckResult,
     "comparison": Comparison,
     "doctor": Environment,
+    "export": ExportResult,
     "fold": FoldResult,
     "lint": LintResult,
 }

@@ -174,3 +174,8 @@ def test_strings_are_a_few_words_and_the_empty_one():
     assert set(kinds["zeros"].flat) == {""}
     assert set(kinds["constant"].flat) == {"a"}
     assert all(isinstance(item, str) for item in kinds["normal"].flat)
+
+
+def test_symbols_whose_sizes_are_known_get_them():
+    feeds = feeds_of("float[N, L] x, int64[N, M] z", sizes=Sizes(4, 7, named=(("N", 3), ("M", 5))))
+    assert [array.shape for array in feeds.values()] == [(3, 7), (3, 5)]
