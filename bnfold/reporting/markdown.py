@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING
 from bnfold.reporting.document import Document, Style, Table, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bnfold.reporting.document import Block
 
-__all__ = ["render"]
+__all__ = ["render", "render_blocks"]
 
 _MARKS: dict[Style, str] = {"plain": "", "good": "✅ ", "bad": "❌ ", "warning": "⚠️ ", "dim": ""}
 
 
 def render(document: Document) -> str:
     """A heading of the second level, then paragraphs and tables."""
-    parts = [f"## {_escape(document.title)}", *(_block(block) for block in document.blocks)]
-    return "\n\n".join(parts) + "\n"
+    return f"## {_escape(document.title)}\n\n{render_blocks(document.blocks)}"
+
+
+def render_blocks(blocks: Sequence[Block]) -> str:
+    """Paragraphs and tables, without a heading."""
+    return "\n\n".join(map(_block, blocks)) + "\n"
 
 
 def _block(block: Block) -> str:

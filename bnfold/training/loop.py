@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,13 @@ from bnfold.errors import BnfoldError
 from bnfold.training import files
 from bnfold.training.norms import parse_norm, set_norms
 from bnfold.training.result import Epoch, TrainingResult
+from bnfold.training.seeding import one_seeded_thread
 from bnfold.training.settings import Settings
 from bnfold.training.statistics import recompute_statistics
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -108,7 +107,7 @@ def train(
     data = network.load_data()
     settings.check(len(data.train_inputs))
 
-    with _one_seeded_thread(seed), _progress_bar(progress) as bar:
+    with one_seeded_thread(seed), _progress_bar(progress) as bar:
         module, history = _fit(network, data, settings, bar)
         accuracy = history[-1].held_out_accuracy
         if exact_stats:
@@ -176,24 +175,6 @@ def _with_exact_statistics(network: Network, module: nn.Module, data: Dataset, b
 
     recompute_statistics(module, torch.split(torch.from_numpy(data.train_inputs), batch_size), layer_by_layer=True)
     return _score(network, module, data.held_out_inputs, data.held_out_targets)
-
-
-@contextmanager
-def _one_seeded_thread(seed: int) -> Iterator[None]:
-    """The default generator, which weights and dropout draw from, starts at ``seed``; all is put back.
-
-    One thread, because two add up in another order and differ in the last bits.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _progress_bar(wanted: bool) -> Progress:

@@ -1,0 +1,28 @@
+"""Every claim of the lecture, in the order of their numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.errors import BnfoldError
+from bnfold.studying.claims.gradients_by_layer import GradientsByLayer
+
+if TYPE_CHECKING:
+    from bnfold.studying.claim import Claim
+
+__all__ = ["CLAIMS", "find_claim"]
+
+CLAIMS: tuple[Claim, ...] = (GradientsByLayer(),)
+
+
+def find_claim(number: int) -> Claim:
+    """The claim of that number.
+
+    Raises:
+        BnfoldError: There is none; the message lists those there are.
+    """
+    for claim in CLAIMS:
+        if claim.number == number:
+            return claim
+    numbers = ", ".join(f"{claim.number} ({claim.title})" for claim in CLAIMS)
+    raise BnfoldError(f"no claim {number}; there are: {numbers}")
