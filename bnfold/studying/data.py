@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,16 @@ class Split:
     def features(self) -> int:
         """How many numbers a row has."""
         return self.inputs.shape[1]
+
+    def with_validation(self, rows: int) -> Split:
+        """One that learns from the first rows only, and measures with those behind them: to choose a setting with."""
+        return replace(
+            self,
+            inputs=self.inputs[:rows],
+            targets=self.targets[:rows],
+            test_inputs=self.inputs[rows:],
+            test_targets=self.targets[rows:],
+        )
 
 
 @cache

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
     from bnfold.studying.claim import Claim
     from bnfold.studying.runs import Runs
 
-__all__ = ["COLOURS", "DARK", "INK", "LIGHT", "MARKERS", "SOFT", "draw", "lines", "standalone", "style_of"]
+__all__ = ["COLOURS", "DARK", "INK", "LIGHT", "MARKERS", "SOFT", "draw", "lines", "standalone", "strips", "style_of"]
 
 INK, SOFT = "#1b1b1b", "#8a8a8a"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b3589a", "#9a7400", "#5b5ea6")
@@ -117,3 +117,15 @@ def lines(axes: Axes, runs: Runs, name: str, arms: Sequence[str] | None = None) 
         dots = [(at, number) for at, numbers in zip(places, each, strict=True) for number in numbers]
         across, up = zip(*dots, strict=True)
         axes.scatter(across, up, s=9, alpha=0.35, linewidths=0, color=style["color"])
+
+
+def strips(axes: Axes, each: Mapping[str, Sequence[float]]) -> None:
+    """A row for each name, from top to bottom: a dot for every seed, and a line at their mean."""
+    for index, numbers in enumerate(each.values()):
+        style = style_of(index)
+        axes.plot(numbers, [index] * len(numbers), linestyle="none", alpha=0.6, markeredgewidth=0, **style)
+        mean = statistics.fmean(numbers)
+        axes.plot([mean, mean], [index - 0.3, index + 0.3], color=style["color"])
+    axes.set_yticks(range(len(each)), each)
+    axes.set_ylim(len(each) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)

@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
     from torch.optim import Optimizer
 
@@ -46,6 +48,7 @@ def fit(
     seed: int,
     batch: int = BATCH,
     optimizer: str = "sgd",
+    watch: Callable[[], None] | None = None,
 ) -> Fit:
     """Train a module in place.
 
@@ -57,6 +60,7 @@ def fit(
         seed: Of the order of the rows.
         batch: Rows a step.
         optimizer: ``sgd``, plain, or ``adam``.
+        watch: Called behind every step.
     """
     stepper = _optimizer(module, optimizer, rate)
     shuffling = torch.Generator().manual_seed(seed)
@@ -64,7 +68,7 @@ def fit(
     accuracies: list[float] = []
     for _ in range(epochs):
         if not losses or math.isfinite(losses[-1]):
-            losses.append(_epoch(module, split, stepper, shuffling, batch))
+            losses.append(_epoch(module, split, stepper, shuffling, batch, watch))
             accuracies.append(accuracy(module, split.test_inputs, split.test_targets))
         else:  # what is not a number stays none: no need to compute it
             losses.append(math.inf)
@@ -72,7 +76,14 @@ def fit(
     return Fit(losses, accuracies)
 
 
-def _epoch(module: nn.Module, split: Split, stepper: Optimizer, shuffling: torch.Generator, batch: int) -> float:
+def _epoch(
+    module: nn.Module,
+    split: Split,
+    stepper: Optimizer,
+    shuffling: torch.Generator,
+    batch: int,
+    watch: Callable[[], None] | None,
+) -> float:
     module.train()
     steps = len(split.inputs) // batch
     order = torch.randperm(len(split.inputs), generator=shuffling)[: steps * batch]
@@ -82,6 +93,8 @@ def _epoch(module: nn.Module, split: Split, stepper: Optimizer, shuffling: torch
         stepper.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         stepper.step()
+        if watch is not None:
+            watch()
         total += loss.item()
         if not math.isfinite(total):
             return math.inf
