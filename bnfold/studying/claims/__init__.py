@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError
 from bnfold.studying.claims.gradients_by_layer import GradientsByLayer
+from bnfold.studying.claims.initialisation import Initialisation
+from bnfold.studying.claims.learning_rates import LearningRates
+from bnfold.studying.claims.saturation import Saturation
 
 if TYPE_CHECKING:
     from bnfold.studying.claim import Claim
 
 __all__ = ["CLAIMS", "find_claim"]
 
-CLAIMS: tuple[Claim, ...] = (GradientsByLayer(),)
+CLAIMS: tuple[Claim, ...] = (
+    GradientsByLayer(),
+    LearningRates(),
+    Initialisation(),
+    Saturation(),
+)
 
 
 def find_claim(number: int) -> Claim:
