@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
     from torch.optim import Optimizer
 
@@ -46,6 +48,7 @@ def fit(
     seed: int,
     batch: int = BATCH,
     optimizer: str = "sgd",
+    after: Callable[[nn.Module], None] | None = None,
 ) -> Fit:
     """Train a module in place.
 
@@ -57,6 +60,7 @@ def fit(
         seed: Of the order of the rows.
         batch: Rows a step.
         optimizer: ``sgd``, plain, or ``adam``.
+        after: Called with the module after every epoch, to look at it.
     """
     stepper = _optimizer(module, optimizer, rate)
     shuffling = torch.Generator().manual_seed(seed)
@@ -69,6 +73,8 @@ def fit(
         else:  # what is not a number stays none: no need to compute it
             losses.append(math.inf)
             accuracies.append(accuracies[-1])
+        if after is not None:
+            after(module)
     return Fit(losses, accuracies)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError
+from bnfold.studying.claims.feature_scales import FeatureScales
 from bnfold.studying.claims.gradients_by_layer import GradientsByLayer
 from bnfold.studying.claims.initialisation import Initialisation
 from bnfold.studying.claims.learning_rates import LearningRates
+from bnfold.studying.claims.regularisation import Regularisation
 from bnfold.studying.claims.saturation import Saturation
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ CLAIMS: tuple[Claim, ...] = (
     LearningRates(),
     Initialisation(),
     Saturation(),
+    FeatureScales(),
+    Regularisation(),
 )
 
 

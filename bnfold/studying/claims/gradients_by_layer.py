@@ -101,7 +101,7 @@ class GradientsByLayer(Claim):
         uneven = {arm: max(number, 1 / number) for arm, number in share.items()}
         return (
             Part(
-                f"without BatchNorm the first of 8 sigmoid layers has at most {_ratio(gone)} of the last one's gradient",
+                f"without BatchNorm the first of 8 sigmoid layers has at most {_ratio(gone)} of the last's gradient",
                 _ratio(share["sigmoid"]),
                 share["sigmoid"] <= gone,
                 core=True,

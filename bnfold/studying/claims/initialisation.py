@@ -37,17 +37,17 @@ class Initialisation(Claim):
         standard deviation works if 90 % of the test digits are right on average after the last epoch.
 
     Rule:
-        At the core: at the rate 0.1, at least twice as many of the standard deviations work with BatchNorm. Also: at the
-        best rate of three it is still so; and where the network without BatchNorm is at its best, BatchNorm costs at
-        most 1 point.
+        At the core: at the rate 0.1, at least twice as many of the standard deviations work with BatchNorm. Also: at
+        the best rate of three it is still so; and where the network without BatchNorm is at its best, BatchNorm costs
+        at most 1 point.
 
     Omits:
         It is the scale of the weights that BatchNorm makes a matter of indifference: the output of BatchNorm is the
-        same for w and 10 w. The gradient is not, it is a tenth, and so very large weights turn slowly: the scale of the
-        weights has become a learning rate. The last Linear, behind which no BatchNorm stands, stays sensitive.
+        same for w and 10 w. The gradient is not, it is a tenth, and so very large weights turn slowly: the scale of
+        the weights has become a learning rate. The last Linear, behind which no BatchNorm stands, stays sensitive.
 
-        Nobody draws weights from N(0, 1): Kaiming's rule gives the network without BatchNorm the scale that works, which
-        is here √(2/64) = 0.18.
+        Nobody draws weights from N(0, 1): Kaiming's rule gives the network without BatchNorm the scale that works,
+        which is here √(2/64) = 0.18.
 
     Reference:
         Ioffe, Szegedy: Batch Normalization, ICML 2015, section 3.3, https://arxiv.org/abs/1502.03167
