@@ -49,6 +49,7 @@ def fit(
     batch: int = BATCH,
     optimizer: str = "sgd",
     watch: Callable[[], None] | None = None,
+    after: Callable[[nn.Module], None] | None = None,
 ) -> Fit:
     """Train a module in place.
 
@@ -61,6 +62,7 @@ def fit(
         batch: Rows a step.
         optimizer: ``sgd``, plain, or ``adam``.
         watch: Called behind every step.
+        after: Called with the module after every epoch, to look at it.
     """
     stepper = _optimizer(module, optimizer, rate)
     shuffling = torch.Generator().manual_seed(seed)
@@ -73,6 +75,8 @@ def fit(
         else:  # what is not a number stays none: no need to compute it
             losses.append(math.inf)
             accuracies.append(accuracies[-1])
+        if after is not None:
+            after(module)
     return Fit(losses, accuracies)
 
 

@@ -25,9 +25,9 @@ _ARMS: dict[str, tuple[str, Placement]] = {
     "ReLU, BN": ("relu", "pre"),
 }
 _DEEP = 8  # the depth that decides
-_GONE = Limit(-2.0, quick=-1.5)
-_EVEN = Limit(0.5, quick=0.7)
-_SHRUNK = -0.3
+_GONE = Limit(1 / 100, quick=1 / 30)
+_EVEN = Limit(3, quick=5)
+_SHRUNK = 1 / 2
 _THEORY = math.sqrt(math.pi / (math.pi - 1))
 
 
@@ -46,9 +46,9 @@ class GradientsByLayer(Claim):
 
     Rule:
         Decided at 8 layers. At the core: with sigmoids and without BatchNorm the first layer has at most a hundredth
-        of the last one's gradient, and with BatchNorm the two differ by less than a factor of 3 (10^0.5). Also: the deeper,
-        the worse; the same holds for ReLU, which shrinks by a half at least (10^-0.3); and BatchNorm brings the two layers of a
-        ReLU network closer together.
+        of the last one's gradient, and with BatchNorm the two differ by a factor of 3 at most. Also: the deeper, the
+        worse; ReLU networks, too, lose half of the gradient on the way; and BatchNorm brings their first and last
+        layers closer together.
 
     Omits:
         That gradients vanish is a matter of the activation and of the initial weights, not of depth alone. Kaiming's
@@ -96,38 +96,39 @@ class GradientsByLayer(Claim):
 
     def judge(self, runs: Runs) -> tuple[Part, ...]:  # noqa: D102 - see Claim
         gone, even = _GONE.of(runs), _EVEN.of(runs)
-        at_eight = {arm: runs.mean("imbalance", arm, _DEEP) for arm in runs.arms}
-        by_depth = [runs.mean("imbalance", "sigmoid", depth) for depth in runs.places()]
-        depths = ", ".join(f"{depth:g}" for depth in runs.places())
+        share = {arm: 10 ** runs.mean("imbalance", arm, _DEEP) for arm in runs.arms}
+        shares = [10 ** runs.mean("imbalance", "sigmoid", depth) for depth in runs.places()]
+        uneven = {arm: max(number, 1 / number) for arm, number in share.items()}
         return (
             Part(
-                f"with sigmoids and without BatchNorm, the first of 8 layers has at most 10^{gone:g} of the last "
-                "one's gradient",
-                f"10^{at_eight['sigmoid']:+.2f}",
-                at_eight["sigmoid"] <= gone,
+                f"without BatchNorm the first of 8 sigmoid layers has at most {_ratio(gone)} of the last's gradient",
+                _ratio(share["sigmoid"]),
+                share["sigmoid"] <= gone,
                 core=True,
             ),
             Part(
-                f"with BatchNorm, they differ by less than 10^±{even:g}",
-                f"10^{at_eight['sigmoid, BN']:+.2f}",
-                abs(at_eight["sigmoid, BN"]) < even,
+                f"with BatchNorm they differ by a factor of {even:g} at most",
+                f"{uneven['sigmoid, BN']:.2f}",
+                uneven["sigmoid, BN"] <= even,
                 core=True,
             ),
             Part(
                 "the deeper, the worse",
-                f"10^{', 10^'.join(f'{number:+.1f}' for number in by_depth)} at {depths} layers",
-                by_depth == sorted(by_depth, reverse=True),
+                ", ".join(
+                    f"{_ratio(number)} at {depth:g}" for number, depth in zip(shares, runs.places(), strict=True)
+                ),
+                shares == sorted(shares, reverse=True),
             ),
             Part(
-                f"it is so in general: with ReLU, too, the first layer has at most 10^{_SHRUNK:g} of the last one's",
-                f"10^{at_eight['ReLU']:+.2f} with Kaiming's initial weights",
-                at_eight["ReLU"] <= _SHRUNK,
+                f"it is so in general: with ReLU, too, the first layer has at most {_ratio(_SHRUNK)} of the last one's",
+                f"{share['ReLU']:.2f} of it with Kaiming's initial weights",
+                share["ReLU"] <= _SHRUNK,
             ),
             Part(
                 "BatchNorm evens out the gradients of a ReLU network",
-                f"10^{at_eight['ReLU']:+.2f} without and 10^{at_eight['ReLU, BN']:+.2f} with it: × "
-                f"{runs.mean('growth', 'ReLU, BN', _DEEP):.3f} a layer, {_THEORY:.3f} in theory",
-                abs(at_eight["ReLU, BN"]) < abs(at_eight["ReLU"]),
+                f"first over last: {share['ReLU']:.2f} without and {share['ReLU, BN']:.2f} with it, "
+                f"{runs.mean('growth', 'ReLU, BN', _DEEP):.3f} a layer (in theory {_THEORY:.3f})",
+                uneven["ReLU, BN"] < uneven["ReLU"],
             ),
         )
 
@@ -146,3 +147,7 @@ class GradientsByLayer(Claim):
             axes.set_xlabel("hidden layer, from input to output")
         panels[0].set_ylabel("gradient of the weights (RMS)")
         panels[0].legend()
+
+
+def _ratio(number: float) -> str:
+    return f"1/{1 / number:,.0f}"
