@@ -180,7 +180,7 @@ def _network(arm: str, split: Split) -> nn.Module:
 
 
 def _take_apart(module: nn.Module, split: Split, rate: float) -> dict[str, float]:
-    """Take one step, and measure what it does to the layers behind those that it moves; nothing if it all fell apart."""
+    """Take one step, and measure what it does to the layers behind those it moves; nothing where all fell apart."""
     import torch
     from torch import nn
     from torch.nn import functional

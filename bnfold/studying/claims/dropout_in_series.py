@@ -52,8 +52,8 @@ class DropoutInSeries(Claim):
 
     Omits:
         How much Dropout costs depends on the rate and on how long one trains: in each layer it slows training down, and
-        at a rate that is good for the others, or after a few epochs, it looks far worse than it is. Each network has its
-        own rate here.
+        at a rate that is good for the others, or after a few epochs, it looks far worse than it is. Here each network
+        has its own rate.
 
         The shift is there, and yet costs little accuracy in a network as small as this: all channels of a layer shift
         alike, and the largest score stays the largest. The accuracy with statistics that were computed again without
@@ -63,7 +63,7 @@ class DropoutInSeries(Claim):
         that is too large, and BatchNorm is not to blame.
 
     Reference:
-        Li, Chen, Hu, Yang: Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, CVPR 2019, https://arxiv.org/abs/1801.05134
+        Li et al.: Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, CVPR 2019, https://arxiv.org/abs/1801.05134
         Srivastava et al.: Dropout, JMLR 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
@@ -85,6 +85,8 @@ class DropoutInSeries(Claim):
     def measure(self, cell: Cell) -> Numbers:  # noqa: D102 - see Claim
         import statistics
 
+        import torch
+
         from bnfold.studying.fitting import BATCH, accuracy, fit
         from bnfold.training.shift import variance_shift
         from bnfold.training.statistics import recompute_statistics
@@ -99,7 +101,7 @@ class DropoutInSeries(Claim):
             "accuracy": accuracy(module, split.test_inputs, split.test_targets),
         }
         if cell.arm not in (_PLAIN, _DROPOUT):
-            batches = tuning.inputs.split(BATCH)
+            batches = torch.split(tuning.inputs, BATCH)
             shifts = [ratio.mean().item() for ratio in variance_shift(module, batches).values()]
             recompute_statistics(module, batches, layer_by_layer=True)
             recomputed = accuracy(module, split.test_inputs, split.test_targets)

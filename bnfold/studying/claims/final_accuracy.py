@@ -14,6 +14,7 @@ from bnfold.zoo.data import idx
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bnfold.studying.networks import Placement
     from bnfold.studying.runs import Runs
 
 __all__ = ["FinalAccuracy"]
@@ -86,7 +87,7 @@ class FinalAccuracy(Claim):
 
         name = _set_of(cell.arm)
         split = load_split(name, rows=_ROWS[name])
-        placement = "pre" if cell.arm.endswith(_BN) else "none"
+        placement: Placement = "pre" if cell.arm.endswith(_BN) else "none"
         module = mlp(split.features, split.classes, width=128, placement=placement)
         kaiming(module)
         tuning = split.with_validation(int(_LEARN * len(split.inputs)))

@@ -63,9 +63,7 @@ class PlacementInTheLayer(Claim):
         seeds=5, at=(0.01, 0.018, 0.03, 0.056, 0.1, 0.18, 0.3, 0.56, 1, 1.8, 3, 5.6, 10), epochs=20
     )
     quick: ClassVar[Plan] = Plan(seeds=2, at=(0.03, 0.1, 0.3, 1, 3, 5.6, 10), epochs=10)
-    quantities: ClassVar[tuple[Quantity, ...]] = (
-        Quantity("accuracy", "test accuracy after the last epoch", ".1%"),
-    )
+    quantities: ClassVar[tuple[Quantity, ...]] = (Quantity("accuracy", "test accuracy after the last epoch", ".1%"),)
 
     def measure(self, cell: Cell) -> Numbers:  # noqa: D102 - see Claim
         from bnfold.studying.fitting import fit
@@ -80,7 +78,9 @@ class PlacementInTheLayer(Claim):
     def judge(self, runs: Runs) -> tuple[Part, ...]:  # noqa: D102 - see Claim
         less = _LESS.of(runs)
         best = {arm: runs.best("accuracy", arm) for arm in runs.arms}
-        usable = {arm: [at for at in runs.places(arm) if runs.mean("accuracy", arm, at) >= _USABLE] for arm in runs.arms}
+        usable = {
+            arm: [at for at in runs.places(arm) if runs.mean("accuracy", arm, at) >= _USABLE] for arm in runs.arms
+        }
         works = tuple(
             Part(
                 f"{arm} it works: its best accuracy is at most {100 * less:g} point{'s' * (less > 0.01)} below that "
