@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from bnfold.studying.networks import Placement
     from bnfold.studying.runs import Runs
 
 __all__ = ["FeatureScales"]
@@ -173,7 +174,7 @@ def _train(cell: Cell) -> Numbers:
     from bnfold.studying.networks import mlp
 
     split = load_split("wine", standardised=cell.arm == _STANDARDISED)
-    placement = "pre" if cell.arm == _BEHIND else "none"
+    placement: Placement = "pre" if cell.arm == _BEHIND else "none"
     module = mlp(split.features, split.classes, width=32, depth=2, placement=placement)
     if cell.arm == _INPUT:
         module = nn.Sequential(nn.BatchNorm1d(split.features), *module)

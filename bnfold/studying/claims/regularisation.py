@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bnfold.studying.data import Split
+    from bnfold.studying.networks import Placement
     from bnfold.studying.runs import Runs
 
 __all__ = ["Regularisation"]
@@ -98,7 +99,7 @@ class Regularisation(Claim):
         def norm(features: int) -> nn.Module:
             return GhostBatchNorm(features, group)
 
-        placement = "none" if cell.arm == _BASE else "pre"
+        placement: Placement = "none" if cell.arm == _BASE else "pre"
         module = mlp(split.features, split.classes, width=128, depth=2, placement=placement, norm=norm)
         noise = {"noise": _noise(module, split, group)} if cell.arm == _GHOST else {}
         return {**noise, **_memorise(module, split, cell)}
@@ -168,7 +169,7 @@ def _slope(runs: Runs) -> float:
     """Of the logarithm of the noise over that of the group's size, by least squares."""
     points = [(math.log(at), math.log(runs.mean("noise", _GHOST, at))) for at in runs.places(_GHOST)]
     across, up = (sum(values) / len(points) for values in zip(*points, strict=True))
-    return sum((x - across) * (y - up) for x, y in points) / sum((x - across) ** 2 for x, _ in points)
+    return float(sum((x - across) * (y - up) for x, y in points) / sum((x - across) ** 2 for x, _ in points))
 
 
 def _noise(module: nn.Module, split: Split, group: int) -> float:
@@ -180,7 +181,7 @@ def _noise(module: nn.Module, split: Split, group: int) -> float:
     spread, mean = torch.std_mean(values, 0)
     live = spread > 0
     groups = values[: len(values) // group * group].unflatten(0, (-1, group)).mean(1)
-    return ((groups - mean)[:, live] / spread[live]).square().mean().sqrt().item()
+    return float(((groups - mean)[:, live] / spread[live]).square().mean().sqrt())
 
 
 def _memorise(module: nn.Module, split: Split, cell: Cell) -> dict[str, float | list[float]]:
