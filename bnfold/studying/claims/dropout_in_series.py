@@ -162,6 +162,7 @@ class DropoutInSeries(Claim):
         right.set_xticks(range(1, _DEPTH + 1))
         right.set_xlabel("BatchNorm, from input to output")
         right.set_ylabel("variance at inference / recorded")
+        right.set_title("colours as on the left")
 
 
 def _network(arm: str, features: int, classes: int) -> nn.Module:

@@ -136,5 +136,6 @@ class Epsilon(Claim):
             axes.set_xlabel("epsilon")
             axes.set_title(label)
         panels[0].set_yscale("log")
+        panels[0].yaxis.set_minor_formatter("")
         panels[0].legend()
         panels[1].set_ylim(0, 1.02)

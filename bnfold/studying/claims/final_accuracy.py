@@ -26,6 +26,7 @@ _PASSES = {"fashion": 0.4, "mnist5k": 1.0, "digits": 2.0}  # for about the same 
 _SETS = ("fashion" if idx.is_installed() else "mnist5k", "digits")
 _LEARN = 0.8  # the share of rows that is learned from; with the rest the rate is chosen
 _HARDLY = Limit(0.01, quick=0.02)
+_WINDOW = 0.05  # of accuracy, the same for every data set
 
 
 class FinalAccuracy(Claim):
@@ -127,11 +128,15 @@ class FinalAccuracy(Claim):
             for found, rate in chosen.values():
                 top.scatter([rate], [found], s=110, facecolors="none", edgecolors=SOFT)
             top.set_xscale("log")
-            top.set_ylim(min(found for found, _ in chosen.values()) - 0.08, None)
+            top.set_xticks(runs.places(plain), [f"{at:g}" for at in runs.places(plain)], minor=False)
+            top.set_xticks([], minor=True)
+            top.set_ylim(min(found for found, _ in chosen.values()) - 0.08, 1)
             top.set_title(plain)
             top.set_xlabel("learning rate; the best is ringed")
             dots = {label: runs.each("accuracy", arm, chosen[arm][1]) for label, arm in zip(_NAMES, arms, strict=True)}
             strips(bottom, dots)
+            middle = statistics.fmean(number for numbers in dots.values() for number in numbers)
+            bottom.set_xlim(middle - _WINDOW / 2, middle + _WINDOW / 2)
             bottom.set_xlabel("test accuracy there, a dot a seed")
         panels[0][0].set_ylabel("validation accuracy")
         panels[0][0].legend(panels[0][0].get_lines(), _NAMES)
