@@ -30,5 +30,3 @@ def tiny(claim, *at, epochs=1, seeds=1):
 
     plan = Plan(seeds=seeds, at=at or claim.quick.at[:1], epochs=epochs)
     return Runs({cell: run_cell(claim.number, cell) for cell in claim.cells(plan)}, quick=True)
-
-
