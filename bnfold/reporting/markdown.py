@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from bnfold.reporting.document import Block
 
-__all__ = ["render", "render_blocks"]
+__all__ = ["escape", "render", "render_blocks"]
 
 _MARKS: dict[Style, str] = {"plain": "", "good": "✅ ", "bad": "❌ ", "warning": "⚠️ ", "dim": ""}
 
 
 def render(document: Document) -> str:
     """A heading of the second level, then paragraphs and tables."""
-    return f"## {_escape(document.title)}\n\n{render_blocks(document.blocks)}"
+    return f"## {escape(document.title)}\n\n{render_blocks(document.blocks)}"
 
 
 def render_blocks(blocks: Sequence[Block]) -> str:
@@ -28,13 +28,13 @@ def render_blocks(blocks: Sequence[Block]) -> str:
 
 def _block(block: Block) -> str:
     if not isinstance(block, Table):
-        return _MARKS[block.style] + _escape(block.text)
+        return _MARKS[block.style] + escape(block.text)
     rules = ("---:" if column in block.numeric else ":---" for column in block.columns)
-    lines = [block.columns, tuple(rules), *(tuple(map(_escape, row)) for row in block.rows)]
+    lines = [block.columns, tuple(rules), *(tuple(map(escape, row)) for row in block.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Names of nodes hold underscores, stars, pipes and angle brackets; none of them is meant as markup."""
     for character in "\\`*_|<>[]#":
         text = text.replace(character, "\\" + character)

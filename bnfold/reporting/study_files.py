@@ -7,6 +7,7 @@ study.json      every number
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from bnfold import modelfile
@@ -69,9 +70,16 @@ def _chapter(claim: ClaimResult) -> str:
     for label, table in numbers(claim):
         parts.append(markdown.render_blocks([Text(label), table]))
     parts.append("</details>\n")
-    parts.append("**References**\n\n" + "".join(f"- {reference}\n" for reference in claim.explanation.references))
+    parts.append("**References**\n\n" + "".join(map(_reference, claim.explanation.references)))
     parts.append(f"**Run it alone:** `{claim.command}`\n")
     return "\n".join(parts)
+
+
+def _reference(text: str) -> str:
+    """With addresses that can be followed."""
+    pieces = re.split(r"(https?://\S+)", text)
+    linked = (f"<{piece}>" if index % 2 else markdown.escape(piece) for index, piece in enumerate(pieces))
+    return f"- {''.join(linked)}\n"
 
 
 def _texts(paragraphs: tuple[str, ...]) -> list[str]:

@@ -125,4 +125,5 @@ def _prose(text: str) -> str:
 
 def _linked(text: str) -> str:
     """Escaped, with addresses that can be followed."""
-    return re.sub(r"https?://[^\s<>&]+", lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text))
+    pieces = map(escape, re.split(r"(https?://\S+)", text))
+    return "".join(f'<a href="{piece}">{piece}</a>' if index % 2 else piece for index, piece in enumerate(pieces))

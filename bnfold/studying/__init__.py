@@ -20,6 +20,7 @@ The files, in the order in which to read them:
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,9 +111,9 @@ def _measure(cells: Mapping[Claim, Sequence[Cell]], store: Store | None, jobs: i
             if kept is not None:
                 found[claim.number, cell] = kept
     missing = [(claim.number, cell) for claim in cells for cell in cells[claim] if (claim.number, cell) not in found]
-    with _progress_bar(progress) as bar:
+    with _progress_bar(progress) as bar, closing(work(missing, jobs)) as done:
         counted = bar.add_task("studying", total=sum(map(_cost, missing)))
-        for task, numbers, seconds in work(missing, jobs):
+        for task, numbers, seconds in done:
             claim = find_claim(task[0])
             if store is not None:
                 store.save(claim, task[1], numbers, seconds)

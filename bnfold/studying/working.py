@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,7 +15,7 @@ from bnfold.errors import ExecutionError
 from bnfold.studying.protocol import read_answer, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from bnfold.studying.claim import Cell, Numbers
 
@@ -34,7 +35,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def work(tasks: Sequence[Task], workers: int) -> Iterator[Done]:
+def work(tasks: Sequence[Task], workers: int) -> Generator[Done, None, None]:
     """Run tasks side by side, and give each when it is done.
 
     What a run yields depends on its task alone, and so neither on how many workers there are nor on their order.
@@ -50,18 +51,22 @@ def work(tasks: Sequence[Task], workers: int) -> Iterator[Done]:
     waiting = deque(tasks)
     answers: SimpleQueue[tuple[Task, str]] = SimpleQueue()
     children = [_start() for _ in range(min(workers, len(tasks)))]
+    feeders = [threading.Thread(target=_feed, args=(child, waiting, answers), daemon=True) for child in children]
     try:
-        for child in children:
-            threading.Thread(target=_feed, args=(child, waiting, answers), daemon=True).start()
+        for feeder in feeders:
+            feeder.start()
         for _ in tasks:
             task, line = answers.get()
             if not line:
                 raise ExecutionError("a child process of the study ended without an answer (out of memory?)")
             yield task, *read_answer(line)
     finally:  # Ctrl-C as well
+        waiting.clear()
         for child in children:
             child.kill()
-            child.wait()
+        for child, feeder in zip(children, feeders, strict=True):
+            feeder.join()
+            _close(child)
 
 
 def _start() -> subprocess.Popen[str]:
@@ -74,6 +79,14 @@ def _start() -> subprocess.Popen[str]:
         text=True,
         encoding="utf-8",
     )
+
+
+def _close(child: subprocess.Popen[str]) -> None:
+    for pipe in (child.stdin, child.stdout):
+        with suppress(OSError):  # what was not yet sent to it
+            if pipe is not None:
+                pipe.close()
+    child.wait()
 
 
 def _feed(child: subprocess.Popen[str], waiting: deque[Task], answers: SimpleQueue[tuple[Task, str]]) -> None:
