@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from bnfold.studying import find_claim
-from bnfold.studying.drawing import DARK, LIGHT, draw, standalone
+from bnfold.studying.drawing import DARK, LIGHT, draw, standalone, strips
 from tests.helpers.studies import made
 
 CLAIM = find_claim(3)
@@ -62,3 +62,15 @@ def test_a_file_of_its_own_is_dark_where_pages_are(svg) -> None:
     assert "prefers-color-scheme: dark" in text
     assert DARK in text
     assert text.count("<svg") == 1
+
+
+def test_strips_have_a_dot_for_every_seed_and_a_line_at_the_mean() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    strips(axes, {"a": (1.0, 3.0), "b": (5.0,)})
+    dots, means = axes.get_lines()[::2], axes.get_lines()[1::2]
+    assert [list(line.get_xdata()) for line in dots] == [[1.0, 3.0], [5.0]]
+    assert [list(line.get_xdata()) for line in means] == [[2.0, 2.0], [5.0, 5.0]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert len({line.get_marker() for line in dots}) == 2

@@ -36,6 +36,14 @@ def test_learns_and_says_how_well_after_each_epoch() -> None:
     assert found.accuracies[-1] > 0.9
 
 
+def test_whoever_watches_is_called_behind_every_step() -> None:
+    module, seen = nn.Linear(3, 2), []
+    fit(module, toy(), rate=1.0, epochs=2, seed=0, batch=16, watch=lambda: seen.append(module.weight.detach().clone()))
+    assert len(seen) == 4  # the 8 rows that are left each time are no batch
+    assert torch.equal(seen[-1], module.weight)
+    assert not torch.equal(seen[-1], seen[-2])
+
+
 def test_adam_moves_every_weight_by_the_rate_at_first() -> None:
     module = nn.Linear(3, 2)
     before = module.weight.detach().clone()
@@ -71,3 +79,12 @@ def test_some_rows_and_features_as_measured() -> None:
     assert len(split.inputs) == len(split.targets) == 20
     assert len(split.test_inputs) == 45
     assert split.inputs.max() > 1000
+
+
+def test_validation_takes_training_rows_and_leaves_the_test_rows_out() -> None:
+    whole = load_split("digits")
+    tuning = whole.with_validation(1000)
+    assert torch.equal(torch.cat([tuning.inputs, tuning.test_inputs]), whole.inputs)
+    assert torch.equal(torch.cat([tuning.targets, tuning.test_targets]), whole.targets)
+    assert len(tuning.inputs) == len(tuning.targets) == 1000
+    assert tuning.classes == 10

@@ -3,6 +3,7 @@
 import pytest
 
 from bnfold.studying import find_claim, verdict_of
+from bnfold.studying.drawing import draw
 from tests.helpers.studies import holding, made, tiny
 
 CLAIM = find_claim(12)
@@ -55,6 +56,7 @@ def test_a_real_run_shakes_the_inputs_of_the_noisy_network_and_turns_gradients()
     for arm in CLAIM.arms:
         assert -1 <= found.mean("alignment", arm) <= 1
         assert len(found.curves("alignments", arm)[0]) == 3
+    assert draw(CLAIM, found).startswith("<svg ")
 
 
 def test_a_network_that_falls_apart_is_measured_as_long_as_it_is_one() -> None:

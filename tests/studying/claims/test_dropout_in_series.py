@@ -5,6 +5,7 @@ import torch
 
 from bnfold.studying import find_claim, verdict_of
 from bnfold.studying.claims.dropout_in_series import _network
+from bnfold.studying.drawing import draw
 from tests.helpers.studies import holding, made, tiny
 
 CLAIM = find_claim(9)
@@ -64,3 +65,4 @@ def test_a_real_run_shifts_the_variance_behind_dropout_only() -> None:
         assert found.mean("shift", arm) == pytest.approx(1, abs=0.12)
         assert found.mean("accuracy", arm) > 0.75
         assert found.mean("recomputed", arm) == pytest.approx(found.mean("accuracy", arm), abs=0.05)
+    assert draw(CLAIM, found).startswith("<svg ")

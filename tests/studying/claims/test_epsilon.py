@@ -3,6 +3,7 @@
 import pytest
 
 from bnfold.studying import find_claim, verdict_of
+from bnfold.studying.drawing import draw
 from tests.helpers.studies import holding, made, tiny
 
 CLAIM = find_claim(11)
@@ -35,3 +36,4 @@ def test_a_real_run_is_hurt_by_a_tiny_epsilon_on_raw_pixels_only() -> None:
     raw, behind = ({at: found.mean("loss", arm, at) for at in (1e-12, 1e-3)} for arm in CLAIM.arms)
     assert raw[1e-12] > 1.5 * raw[1e-3]
     assert behind[1e-12] == pytest.approx(behind[1e-3], rel=0.2)
+    assert draw(CLAIM, found).startswith("<svg ")

@@ -4,6 +4,7 @@ import pytest
 
 from bnfold.studying import find_claim, verdict_of
 from bnfold.studying.claims.final_accuracy import FinalAccuracy
+from bnfold.studying.drawing import draw
 from tests.helpers.studies import holding, made, tiny
 
 CLAIM = find_claim(7)
@@ -63,3 +64,4 @@ def test_a_real_run_of_the_digits_learns_and_keeps_the_test_rows_apart(monkeypat
         assert found.mean("validation", arm) * 270 == pytest.approx(round(found.mean("validation", arm) * 270))
         assert found.mean("accuracy", arm) * 450 == pytest.approx(round(found.mean("accuracy", arm) * 450))
         assert len(found.curves("losses", arm)[0]) == 4
+    assert draw(CLAIM, found).startswith("<svg ")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bnfold.studying import find_claim, verdict_of
+from bnfold.studying.drawing import draw
 from bnfold.studying.networks import mlp
 from tests.helpers.studies import holding, made, tiny
 
@@ -43,3 +44,4 @@ def test_a_real_run_learns_in_every_placement() -> None:
     assert found.arms == CLAIM.arms
     for arm in CLAIM.arms:
         assert found.mean("accuracy", arm) > 0.8
+    assert draw(CLAIM, found).startswith("<svg ")

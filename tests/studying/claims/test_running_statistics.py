@@ -3,6 +3,7 @@
 import pytest
 
 from bnfold.studying import find_claim, verdict_of
+from bnfold.studying.drawing import draw
 from tests.helpers.studies import holding, made, tiny
 
 CLAIM = find_claim(10)
@@ -48,3 +49,4 @@ def test_a_real_run_knows_nothing_by_a_single_sample_and_a_small_momentum_lags_b
     assert ends[0] > ends[1] > ends[2] > 1
     assert ends[2] < 1.15
     assert [len(found.curves("factors", arm)[0]) for arm in CLAIM.arms] == [6] * 4
+    assert draw(CLAIM, found).startswith("<svg ")
