@@ -59,6 +59,7 @@ def reports(tmp_path_factory) -> dict[str, list[dict]]:
             report_of(folder, "check", DIGITS, "--no-bench", "--strict"),
         ],
         "lint": [report_of(folder, "lint", DIGITS), report_of(folder, "lint", DIGITS, "--select", "BN2")],
+        "study": [report_of(folder, "study", "1", "--quick", "-o", "study")],
         "doctor": [report_of(folder, "doctor"), report_of(folder, "doctor", "--provider", "qnn")],
     }
 

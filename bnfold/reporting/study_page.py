@@ -23,12 +23,6 @@ _RULES = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8e8e8; --paper: #161616; --line: #3d3d3d; --shade: #202020; DARK }
 }
-@media print {
-  :root { color-scheme: light; --ink: #000000; --paper: #ffffff; --line: #bbbbbb; --shade: #ffffff; LIGHT }
-  details::details-content { content-visibility: visible; block-size: auto; }
-  section { break-before: page; }
-  figure, tr { break-inside: avoid; }
-}
 body { margin: 2rem auto; max-width: 54rem; padding: 0 1rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
 h1, h2, h3 { line-height: 1.2; }
@@ -48,8 +42,17 @@ th { border-bottom-width: 2px; }
 figure { margin: 1.2rem 0; }
 figure svg { width: 100%; height: auto; }
 details { margin: 1rem 0; background: var(--shade); border-radius: 4px; padding: 0.4rem 0.8rem; }
+details td { white-space: nowrap; }
 summary { cursor: pointer; }
 code { background: var(--shade); padding: 0.1rem 0.35rem; border-radius: 3px; }
+@media print {
+  :root { color-scheme: light; --ink: #000000; --paper: #ffffff; --line: #bbbbbb; --shade: #ffffff; LIGHT }
+  details::details-content { content-visibility: visible; block-size: auto; }
+  body { margin: 0; max-width: none; font-size: 10pt; }
+  section { break-before: page; }
+  h2 { margin-top: 0; border: none; padding: 0; }
+  figure, tr { break-inside: avoid; }
+}
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,18 @@ class Runs:
     def mean(self, name: str, arm: str, at: float | None = None) -> float:
         """The mean over the seeds; as ``each``."""
         return statistics.fmean(self.each(name, arm, at))
+
+    def gain(self, name: str, over: tuple[str, float | None], of: tuple[str, float | None]) -> tuple[float, float]:
+        """How much more one arm has than another, seed by seed: the mean, and its standard error.
+
+        Args:
+            name: The number.
+            over: The arm and the place that is compared with.
+            of: Those that are compared. Both have the same seeds.
+        """
+        gains = [mine - other for mine, other in zip(self.each(name, *of), self.each(name, *over), strict=True)]
+        error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else math.inf
+        return statistics.fmean(gains), error
 
     def best(self, name: str, arm: str) -> tuple[float, float]:
         """The largest of the means, and where it is; the first place of several."""

@@ -1,5 +1,7 @@
 """What verdicts and figures ask of the numbers."""
 
+import math
+
 import pytest
 
 from bnfold.studying.claim import Cell
@@ -33,6 +35,17 @@ def test_the_best_place_is_the_first_of_several() -> None:
     assert RUNS.best("x", "a") == (103.5, 100)
     flat = Runs({Cell("a", at, 0): {"x": 1.0} for at in (3, 2)})
     assert flat.best("x", "a") == (1.0, 2)
+
+
+def test_a_gain_is_taken_seed_by_seed() -> None:
+    runs = Runs(
+        {Cell(arm, 1, seed): {"x": x} for arm, xs in (("a", (1, 5, 9)), ("b", (2, 7, 12))) for seed, x in enumerate(xs)}
+    )
+    mean, error = runs.gain("x", ("a", 1), ("b", 1))
+    assert mean == 2  # of 1, 2 and 3
+    assert error == pytest.approx(1 / 3**0.5)
+    alone = Runs({Cell(arm, 1, 0): {"x": 1.0} for arm in ("a", "b")})
+    assert alone.gain("x", ("a", 1), ("b", 1)) == (0, math.inf)
 
 
 def test_a_place_must_be_given_where_there_are_several() -> None:

@@ -130,7 +130,7 @@ class FeatureScales(Claim):
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
         for axes, arm, title in ((left, _TWO, "features as they are"), (middle, _TWO_BN, "with BN")):
             _draw_path(axes, runs, arm)
-            axes.set_title(f"{title}: {runs.mean('condition', arm, 0):,.0f} to 1", fontsize=9)
+            axes.set_title(f"{title}:\ncondition number {runs.mean('condition', arm, 0):,.2f}", fontsize=9)
         left.set_ylabel("weight of the feature with sd 100")
         lines(right, runs, "accuracy", (_RAW, _INPUT, _BEHIND, _STANDARDISED))
         right.set_xscale("log")

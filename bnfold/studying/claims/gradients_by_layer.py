@@ -149,5 +149,7 @@ class GradientsByLayer(Claim):
         panels[0].legend()
 
 
-def _ratio(number: float) -> str:
-    return f"1/{1 / number:,.0f}"
+def _ratio(share: float) -> str:
+    """As one over a number with two digits that count."""
+    number = 1 / share
+    return f"1/{round(number, 1 - math.floor(math.log10(number))):,.0f}"

@@ -120,4 +120,4 @@ class Initialisation(Claim):
             axes.set_title(title)
             axes.set_xlabel("standard deviation of the initial weights")
         panels[0].set_ylabel("test accuracy")
-        panels[0].legend(loc="lower left")
+        panels[0].legend(loc="center left")

@@ -138,9 +138,11 @@ class Saturation(Claim):
         panels = figure.subplots(1, len(_ARMS), sharey=True)
         for axes, arm, colour in zip(panels, _ARMS, COLOURS, strict=False):
             axes.bar(places, runs.curve("histogram", arm), width=_BIN, color=colour, alpha=0.75, linewidth=0)
-            axes.plot(places, 1 / (1 + np.exp(-places)), color=SOFT, linewidth=1)
+            slope = axes.twinx()  # the sigmoid from 0 to 1, whatever the scale of the bars
+            slope.plot(places, 1 / (1 + np.exp(-places)), color=SOFT, linewidth=1)
+            slope.set_axis_off()
             for edge in (-_FLAT, _FLAT):
                 axes.axvline(edge, color=SOFT, linewidth=0.8, linestyle=":")
             axes.set_title(f"{arm}\n{runs.mean('share', arm):.1%} saturated", fontsize=9)
             axes.set_xlabel("input of the sigmoid")
-        panels[0].set_ylabel("share of the inputs; the sigmoid (grey)")
+        panels[0].set_ylabel("share of the inputs a bin; grey: the sigmoid")
