@@ -55,9 +55,9 @@ class DropoutInSeries(Claim):
         at a rate that is good for the others, or after a few epochs, it looks far worse than it is. Here each network
         has its own rate.
 
-        The shift is there, and yet costs hardly any accuracy at the rates that the networks choose here: all channels of
-        a layer shift alike, and the largest score stays the largest. Where training is not done, at a small rate, it
-        costs several points. The tables have the accuracy with statistics that were computed again without Dropout.
+        The shift is there, and yet costs hardly any accuracy at the rates that are chosen here: all channels of a layer
+        shift alike, and the largest score stays the largest. Where training is not done, at a small rate, it costs
+        several points. The tables have the accuracy with statistics that were computed again without Dropout.
 
         In such a small network Dropout in each layer may do harm with and without BatchNorm alike; then it is its share
         that is too large, and BatchNorm is not to blame.
