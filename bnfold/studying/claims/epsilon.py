@@ -52,7 +52,7 @@ class Epsilon(Claim):
         The harm is at inference, when a rare value meets a variance without it; in training it is part of the batch,
         and the variance knows it. And accuracy hides it: most of the rows have no rare value.
 
-        torch refuses an epsilon of 0 since 2.13; in float32 anything under 1e-38 is 0, or nearly.
+        torch 2.13 refuses an epsilon of 0; in float32 anything under 1e-38 is 0, or nearly.
 
     Reference:
         Ioffe, Szegedy: Batch Normalization, algorithm 1, ICML 2015, https://arxiv.org/abs/1502.03167
