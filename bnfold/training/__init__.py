@@ -6,8 +6,8 @@ The files, in the order in which to read them:
     result.py    what a run yields
     files.py     weights.safetensors, metrics.json and card.md, in one go
 
-For any module: ``recompute_statistics`` of ``statistics.py``, ``GhostBatchNorm`` of ``ghost.py``, and ``gradient_norms``
-and ``saturation`` of ``probes.py``.
+For any module: ``recompute_statistics`` of ``statistics.py``, ``GhostBatchNorm`` of ``ghost.py``, and
+``gradient_norms`` and ``saturation`` of ``probes.py``.
 """
 
 from bnfold.training.loop import train
