@@ -47,4 +47,4 @@ def study(
         typer.echo(f"bnfold: interrupted; what is finished is in {output}, and the same command goes on", err=True)
         raise
     write(result, output)
-    emit(Report("study", result, document(result), (suite(result),)), format, files)
+    emit(Report("study", result, document(result, output / "study.html"), (suite(result),)), format, files)
