@@ -41,6 +41,10 @@ def study(
     from bnfold.reporting.study import document, suite
     from bnfold.reporting.study_files import write
 
-    result = studying.study(claims or (), folder=output, quick=quick, seed=seed, jobs=jobs, progress=True)
+    try:
+        result = studying.study(claims or (), folder=output, quick=quick, seed=seed, jobs=jobs, progress=True)
+    except KeyboardInterrupt:
+        typer.echo(f"bnfold: interrupted; what is finished is in {output}, and the same command goes on", err=True)
+        raise
     write(result, output)
-    emit(Report("study", result, document(result), (suite(result),)), format, files)
+    emit(Report("study", result, document(result, output / "study.html"), (suite(result),)), format, files)

@@ -10,6 +10,7 @@ from bnfold.reporting.document import Document, Style, Table, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bnfold.reporting.document import Block
     from bnfold.studying.claim import Quantity
@@ -21,9 +22,10 @@ TITLE = "BatchNorm: what the lecture claims, and what is so"
 _STYLES: dict[str, Style] = {"reproduces": "good", "partly": "warning", "does not": "bad"}
 
 
-def document(result: StudyResult) -> Document:
-    """Every claim on a line, what does not hold beneath, and where that comes from."""
-    return Document(TITLE, (overview(result), *(Text(line) for line in environment(result))))
+def document(result: StudyResult, page: Path | None = None) -> Document:
+    """Every claim on a line, where that comes from, and where the page is that tells more."""
+    lines = [*environment(result), *([f"All of it, with figures, is in {page}"] if page is not None else [])]
+    return Document(TITLE, (overview(result), *map(Text, lines)))
 
 
 def suite(result: StudyResult) -> Suite:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def _tidied(svg: str, prefix: str, label: str) -> str:
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     for colour, name in _NAMES.items():
         svg = re.sub(rf"(: |\"){colour}\b", rf"\g<1>{name}", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
 def style_of(index: int) -> dict[str, Any]:

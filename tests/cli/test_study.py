@@ -23,6 +23,7 @@ def test_writes_a_page_markdown_and_numbers_and_exits_0(command, tmp_path) -> No
     assert code == 0
     assert "Gradients shrink towards the input" in out
     assert "partly" in out
+    assert f"is in {folder / 'study.html'}" in out
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

@@ -106,20 +106,28 @@ def test_a_child_that_crashes_is_an_error(monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_goes_on_and_its_children_are_gone(tmp_path, first) -> None:
+def test_a_study_that_was_interrupted_and_killed_goes_on_and_its_children_are_gone(tmp_path, first) -> None:
     command = [sys.executable, "-m", "bnfold", "study", "1", "--quick", "-o", tmp_path, "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _wait(lambda: any(tmp_path.rglob("*.json")))
-        children = _children(process.pid)
-        process.send_signal(signal.SIGKILL)
-    assert len(children) == 2
-    _wait(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
-    finished = len(list(tmp_path.rglob("*.json")))
-    assert finished > 0
-    assert not (tmp_path / "study.html").exists()
+    for end in (signal.SIGINT, signal.SIGKILL):
+        finished = _finished(tmp_path)
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            _wait(lambda before=finished: _finished(tmp_path) > before)
+            children = _children(process.pid)
+            process.send_signal(end)
+            _, said = process.communicate()
+        assert len(children) == 2
+        _wait(lambda gone=children: not any(Path(f"/proc/{child}").exists() for child in gone))
+        assert not (tmp_path / "study.html").exists()
+        if end == signal.SIGINT:
+            assert process.returncode == 130
+            assert b"the same command goes on" in said
     again = bnfold.study([1], folder=tmp_path, quick=True, jobs=1)
     assert data.render(again, "study") == data.render(first[0], "study")
+
+
+def _finished(folder: Path) -> int:
+    return len(list(folder.rglob("*.json")))
 
 
 def _children(parent: int) -> list[str]:

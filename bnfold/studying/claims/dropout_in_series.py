@@ -80,7 +80,7 @@ class DropoutInSeries(Claim):
     )
 
     def cost(self, cell: Cell) -> float:  # noqa: D102 - see Claim
-        return 0.009 * cell.epochs
+        return 0.006 * cell.epochs
 
     def measure(self, cell: Cell) -> Numbers:  # noqa: D102 - see Claim
         import statistics

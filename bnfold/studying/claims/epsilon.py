@@ -74,7 +74,7 @@ class Epsilon(Claim):
     data: ClassVar[tuple[str, ...]] = ("mnist5k",)
 
     def cost(self, cell: Cell) -> float:  # noqa: D102 - see Claim
-        return 0.07 * cell.epochs
+        return 0.05 * cell.epochs
 
     def measure(self, cell: Cell) -> Numbers:  # noqa: D102 - see Claim
         import torch

@@ -80,7 +80,7 @@ class FinalAccuracy(Claim):
         )
 
     def cost(self, cell: Cell) -> float:  # noqa: D102 - see Claim
-        return cell.epochs * _ROWS[_set_of(cell.arm)] / 64 * 0.0012
+        return cell.epochs * _ROWS[_set_of(cell.arm)] / 64 * 0.0006
 
     def measure(self, cell: Cell) -> Numbers:  # noqa: D102 - see Claim
         from bnfold.studying.fitting import accuracy, fit

@@ -58,6 +58,10 @@ class GradientsByLayer(Claim):
         larger, and the theory of wide networks has √(π/(π − 1)) = 1.211. Deep networks of this kind train because of
         their residual connections, not because of BatchNorm alone.
 
+        The size of the batch enters as well: rows that look alike to the last layers differ at the first, where their
+        gradients cancel in the mean. For a batch of all training rows, both ReLU networks have less of the gradient at
+        the input, by a factor of about 2.
+
     Reference:
         Ioffe, Szegedy: Batch Normalization, ICML 2015, https://arxiv.org/abs/1502.03167
         Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010, https://proceedings.mlr.press/v9/glorot10a.html

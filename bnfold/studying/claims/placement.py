@@ -65,6 +65,9 @@ class PlacementInTheLayer(Claim):
     quick: ClassVar[Plan] = Plan(seeds=2, at=(0.03, 0.1, 0.3, 1, 3, 5.6, 10), epochs=10)
     quantities: ClassVar[tuple[Quantity, ...]] = (Quantity("accuracy", "test accuracy after the last epoch", ".1%"),)
 
+    def cost(self, cell: Cell) -> float:  # noqa: D102 - see Claim
+        return 0.01 * cell.epochs
+
     def measure(self, cell: Cell) -> Numbers:  # noqa: D102 - see Claim
         from bnfold.studying.fitting import fit
         from bnfold.studying.networks import kaiming, mlp
