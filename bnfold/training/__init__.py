@@ -6,7 +6,6 @@ The files, in the order in which to read them:
     result.py    what a run yields
     files.py     weights.safetensors, metrics.json and card.md, in one go
 
-<<<<<<< HEAD
 For any module, also without this loop (``examples/own_network/`` shows each):
 
     statistics.py   exact population statistics
@@ -17,10 +16,6 @@ For any module, also without this loop (``examples/own_network/`` shows each):
     shift.py        running statistics against what the input is like
     covariate.py    how gradients turn because the layers in front have moved
     probes.py       gradients by layer, and saturated activations
-=======
-For any module: ``recompute_statistics`` of ``statistics.py``, ``GhostBatchNorm`` of ``ghost.py``, and
-``gradient_norms`` and ``saturation`` of ``probes.py``.
->>>>>>> studya
 """
 
 from bnfold.training.loop import train
