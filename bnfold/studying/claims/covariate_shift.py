@@ -58,8 +58,8 @@ class CovariateShift(Claim):
 
     Omits:
         It is measurable. What is open is whether it matters, and the measurement says: hardly. It grows with the
-        learning rate, and at the same small rate BatchNorm does lessen it; but then BatchNorm is used to raise the
-        rate, and at the rates at which each network learns best little is left of the difference.
+        learning rate, and at the same small rate BatchNorm lessens it a little; but then BatchNorm is used to raise the
+        rate, and at the one at which it learns best, its gradients turn further than those of the network without it.
 
         A perfect alignment may be that of a network in which nothing moves: the gradients of deep sigmoid networks
         vanish, and so does the shift. (Its jumps are large only because its deviations are small: to its upper layers

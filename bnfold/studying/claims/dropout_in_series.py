@@ -70,7 +70,7 @@ class DropoutInSeries(Claim):
     number: ClassVar[int] = 9
     arms: ClassVar[tuple[str, ...]] = (_PLAIN, _DROPOUT, _BN, _SERIES, _HEAD)
     axis: ClassVar[str] = "learning rate"
-    full: ClassVar[Plan] = Plan(seeds=5, at=(0.03, 0.1, 0.3, 1, 3), epochs=80)
+    full: ClassVar[Plan] = Plan(seeds=10, at=(0.03, 0.1, 0.3, 1, 3), epochs=80)
     quick: ClassVar[Plan] = Plan(seeds=2, at=(0.1, 0.3, 1), epochs=30)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity("validation", "validation accuracy, which chooses the rate", ".1%"),
