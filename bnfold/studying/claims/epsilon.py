@@ -63,7 +63,7 @@ class Epsilon(Claim):
     arms: ClassVar[tuple[str, ...]] = tuple(_ARMS)
     axis: ClassVar[str] = "epsilon"
     full: ClassVar[Plan] = Plan(
-        seeds=5, at=(1e-30, 1e-15, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10), epochs=5
+        seeds=5, at=(1e-20, 1e-15, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10), epochs=5
     )
     quick: ClassVar[Plan] = Plan(seeds=2, at=(1e-12, 1e-8, 1e-5, 1e-3, 0.1, 10), epochs=3)
     quantities: ClassVar[tuple[Quantity, ...]] = (

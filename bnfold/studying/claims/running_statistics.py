@@ -166,7 +166,7 @@ class RunningStatistics(Claim):
         left.set_ylim(0, 1.02)
         left.set_xlabel("rows of a test batch")
         left.set_ylabel("test accuracy")
-        left.legend(loc="center", bbox_to_anchor=(0.53, 0.45))
+        left.legend(loc="center", bbox_to_anchor=(0.44, 0.42))
         for index, arm in enumerate(runs.arms):
             curve = runs.curve("factors", arm)
             right.plot(_STEPS[: len(curve)], curve, label=arm, **style_of(index))
