@@ -52,6 +52,10 @@ class FinalAccuracy(Claim):
         "Hardly" is a matter of what is left to gain. On a small data set, where a network fits every training row
         whatever one does, the noise of the batches regularises a little, and a point is a good part of the errors.
 
+        Both need data that suit them. Had each pixel of MNIST-5k been standardised by itself, as is done elsewhere in
+        this study, both networks would get less right, for those rarely lit become huge, and BatchNorm would gain 1.5
+        points, for it bears that better.
+
         Without tuning BatchNorm does change the final accuracy, and greatly: at a rate at which the other network falls
         apart. And where a network would not train at all without it, it decides about everything.
 
