@@ -131,8 +131,8 @@ class Regularisation(Claim):
                 memorised[_SMALL] <= share * memorised[_BATCH],
                 core=True,
             ),
-            _gains(runs, f"groups of {_SMALL} over groups of {_BATCH}", (_GHOST, _BATCH), (_GHOST, _SMALL)),
-            _gains(runs, f"BatchNorm over the batch of {_BATCH} over none", (_BASE, _BATCH), (_GHOST, _BATCH)),
+            _gains(runs, f"groups of {_SMALL} beat groups of {_BATCH}", (_GHOST, _BATCH), (_GHOST, _SMALL)),
+            _gains(runs, f"BatchNorm over the batch of {_BATCH} beats none", (_BASE, _BATCH), (_GHOST, _BATCH)),
             Part(
                 f"groups of {_SMALLEST} are as good as groups of {_SMALL}, within {_GAIN:.0%}",
                 f"{matched[_SMALLEST]:.1%} and {matched[_SMALL]:.1%}",
@@ -167,7 +167,7 @@ def _gains(runs: Runs, who: str, over: tuple[str, float], of: tuple[str, float])
     gain, error = runs.gain("matched", over, of)
     numbers = [runs.mean("matched", *arm) for arm in (of, over)]
     return Part(
-        f"at the same fit, {who}: {_GAIN:.0%} more is right",
+        f"at the same fit, {who} by {100 * _GAIN:g} point at least, and not by chance",
         f"{numbers[0]:.1%} and {numbers[1]:.1%}: {100 * gain:+.1f} ± {100 * error:.1f} points",
         gain >= _GAIN and (runs.quick or gain >= _ERRORS * error),
     )
