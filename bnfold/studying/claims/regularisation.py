@@ -67,9 +67,9 @@ class Regularisation(Claim):
         epochs, the network with BatchNorm over whole batches has memorised far more of them than the one without.
         Where it regularises, that is the noise, and not the normalisation.
 
-        Memorising less is not the same as knowing more: the network with noise learns everything later. At the same
-        fit of the right labels most of its lead is gone, and with groups of 2 rows noise destroys what is to be
-        learnt.
+        Memorising less is not the same as knowing more: the network with noise learns everything later. Who trains to
+        the end gains much by noise, because it delays what comes last, the wrong labels; who stops in time, as at the
+        same fit here, gains little. With groups of 2 rows noise destroys what is to be learnt.
 
     Reference:
         Hoffer, Hubara, Soudry: Train longer, generalize better, NeurIPS 2017, https://arxiv.org/abs/1705.08741
