@@ -166,8 +166,9 @@ class Regularisation(Claim):
 def _gains(runs: Runs, who: str, over: tuple[str, float], of: tuple[str, float]) -> Part:
     gain, error = runs.gain("matched", over, of)
     numbers = [runs.mean("matched", *arm) for arm in (of, over)]
+    chance = "" if runs.quick else f", and by {_ERRORS} standard errors"
     return Part(
-        f"at the same fit, {who} by {100 * _GAIN:g} point at least, and not by chance",
+        f"at the same fit, {who} by {100 * _GAIN:g} point at least{chance}",
         f"{numbers[0]:.1%} and {numbers[1]:.1%}: {100 * gain:+.1f} ± {100 * error:.1f} points",
         gain >= _GAIN and (runs.quick or gain >= _ERRORS * error),
     )
