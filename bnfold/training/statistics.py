@@ -46,12 +46,15 @@ def recompute_statistics(
 
     Raises:
         MissingDependencyError: torch is not installed.
-        BnfoldError: There is no batch, or a BatchNorm saw a single value a channel, which has no variance.
+        BnfoldError: There is no batch, the loader can be gone through once only and has to be several times, or a
+            BatchNorm saw a single value a channel, which has no variance.
     """
     require("torch")
     import torch
 
     norms = _tracking(model)
+    if layer_by_layer and iter(loader) is loader:
+        raise BnfoldError("layer by layer takes a pass a layer: give a list or a DataLoader, not an iterator")
     with _as_it_was(model), torch.no_grad():
         model.eval()
         if layer_by_layer:
