@@ -12,7 +12,7 @@ __all__ = ["one_seeded_thread"]
 
 
 @contextmanager
-def one_seeded_thread(seed: int) -> Iterator[None]:
+def one_seeded_thread(seed: int, device: str = "cpu") -> Iterator[None]:
     """The default generator, which weights and dropout draw from, starts at ``seed``; all is put back.
 
     One thread, because two add up in another order and differ in the last bits.
@@ -20,8 +20,11 @@ def one_seeded_thread(seed: int) -> Iterator[None]:
     import torch
 
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+    gpus = [] if device == "cpu" else [torch.device(device)]
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed all GPUs as well
+        for gpu in gpus:
+            torch.cuda.default_generators[gpu.index].manual_seed(seed)
         torch.set_num_threads(1)
         try:
             yield
