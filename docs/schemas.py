@@ -28,6 +28,7 @@ from bnfold.exporting import ExportResult
 from bnfold.folding import FoldResult
 from bnfold.linting import LintResult
 from bnfold.reporting.data import SCHEMA_VERSION
+from bnfold.studying import StudyResult
 from bnfold.verifying import Comparison
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ RESULTS: dict[str, type] = {
     "export": ExportResult,
     "fold": FoldResult,
     "lint": LintResult,
+    "study": StudyResult,
 }
 # What a report holds besides the fields of its result: name, type, description.
 EXTRA: dict[str, tuple[tuple[str, object, str], ...]] = {

@@ -75,7 +75,7 @@ def test_the_example_for_ci_is_the_one_that_is_tested() -> None:
 
 def test_every_command_that_is_named_is_there(clone) -> None:
     names = set(re.findall(r"`bnfold (\w+)", README))
-    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "lint", "train", "export"}
+    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "lint", "study", "train", "export"}
     for name in names:
         assert run(f"bnfold {name} --help", clone).returncode == 0
 

@@ -63,6 +63,7 @@ def reports(tmp_path_factory) -> dict[str, list[dict]]:
             for options in (["-o", "exported.onnx"], ["-o", "exported.onnx", "--fold"])
         ],
         "lint": [report_of(folder, "lint", DIGITS), report_of(folder, "lint", DIGITS, "--select", "BN2")],
+        "study": [report_of(folder, "study", "1", "--quick", "-o", "study")],
         "doctor": [report_of(folder, "doctor"), report_of(folder, "doctor", "--provider", "qnn")],
     }
 

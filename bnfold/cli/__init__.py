@@ -25,7 +25,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, train, verify
+from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, study, train, verify
 from bnfold.cli.lists import spread
 from bnfold.errors import BnfoldError
 from bnfold.startup import start_fast
@@ -49,6 +49,7 @@ for command in (
     bench.bench,
     check.check,
     lint.lint,
+    study.study,
     doctor.doctor,
 ):
     app.command()(command)

@@ -10,7 +10,16 @@ The files, in the order in which to read them:
     result.py        what a run yields
     files.py         weights.safetensors, metrics.json, curve.svg (curve.py) and card.md, in one go
 
-``recompute_statistics`` of ``statistics.py`` is for any module.
+For any module, also without this loop (``examples/own_network/`` shows each):
+
+    statistics.py   exact population statistics
+    norms.py        BatchNorms replaced: by ghosts, or by nothing
+    ghost.py        BatchNorm over parts of a batch
+    noise.py        BatchNorm with unsteady noise behind it
+    batchwise.py    inference by the statistics of the batch
+    shift.py        running statistics against what the input is like
+    covariate.py    how gradients turn because the layers in front have moved
+    probes.py       gradients by layer, and saturated activations
 """
 
 from bnfold.training.loop import train

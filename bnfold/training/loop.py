@@ -10,7 +10,6 @@ import math
 import shlex
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,13 @@ from bnfold.training.checkpoints import Checkpoint, Run, identity
 from bnfold.training.norms import parse_norm, set_norms
 from bnfold.training.processes import is_first, together
 from bnfold.training.result import Epoch, TrainingResult
+from bnfold.training.seeding import one_seeded_thread
 from bnfold.training.settings import Settings
 from bnfold.training.statistics import recompute_statistics
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -138,7 +137,7 @@ def train(
     network = network.fitted(found)
     settings.check(len(found.train_inputs))
 
-    with together(device) as processes, _one_seeded_thread(seed, processes.device), _progress_bar(progress) as bar:
+    with together(device) as processes, one_seeded_thread(seed, processes.device), _progress_bar(progress) as bar:
         checkpoint = Checkpoint(folder, identity(network, found, settings, processes), processes, resume)
         run = _fit(network, found, settings, checkpoint, bar)
         accuracy = run.history[-1].held_out_accuracy
@@ -236,27 +235,6 @@ def _with_exact_statistics(network: Network, module: nn.Module, data: Dataset, s
     batches = [rows.to(device) for rows in torch.split(torch.from_numpy(data.train_inputs), settings.batch_size)]
     recompute_statistics(module, batches, layer_by_layer=True)
     return _score(network, module, data.held_out_inputs, data.held_out_targets)
-
-
-@contextmanager
-def _one_seeded_thread(seed: int, device: str) -> Iterator[None]:
-    """The default generator, which weights and dropout draw from, starts at ``seed``; all is put back.
-
-    One thread, because two add up in another order and differ in the last bits.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    gpus = [] if device == "cpu" else [torch.device(device)]
-    with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed all GPUs as well
-        for gpu in gpus:
-            torch.cuda.default_generators[gpu.index].manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _progress_bar(wanted: bool) -> Progress:
