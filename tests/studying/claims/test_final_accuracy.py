@@ -10,14 +10,14 @@ from tests.helpers.studies import holding, made, tiny
 CLAIM = find_claim(7)
 
 
-def runs(*gains, quick=False):
-    """What BatchNorm gains on each data set at 0.3, which is the best rate by the validation rows.
+def runs(first, others, quick=False):
+    """What BatchNorm gains on the first data set, and on each of the others, at 0.3, which is the best rate by the validation rows.
 
     At 1 the test rows flatter the network without BatchNorm: whoever chooses by them sees no gain.
     """
     by_arm = {}
-    for plain, gain in zip(CLAIM.arms[::2], gains, strict=True):
-        by_arm |= {plain: 0.9, f"{plain}, BN": 0.9 + gain}
+    for plain in CLAIM.arms[::2]:
+        by_arm |= {plain: 0.9, f"{plain}, BN": 0.9 + (first if plain == CLAIM.arms[0] else others)}
 
     def numbers(arm, at):
         best = at == 0.3
@@ -34,7 +34,8 @@ def runs(*gains, quick=False):
     (runs(0.019, -0.019, quick=True), "yy", "reproduces"),
 ])  # fmt: skip
 def test_the_rule(found, holds, verdict) -> None:
-    assert holding(CLAIM, found) == holds
+    first, *others = holding(CLAIM, found)
+    assert first + "".join(set(others)) == holds
     assert verdict_of(CLAIM.judge(found)) == verdict
 
 
@@ -45,7 +46,7 @@ def test_each_network_is_judged_at_the_rate_that_its_own_validation_chose() -> N
         chosen = at == (1 if "BN" in arm else 0.1)
         return {"validation": float(chosen), "accuracy": 0.9 if chosen else 0.5}
 
-    (first, _) = CLAIM.judge(made(CLAIM, numbers))
+    first = CLAIM.judge(made(CLAIM, numbers))[0]
     assert first.seen.startswith("by +0.00: 90.00% with it, at 1, and 90.00% without, at 0.1")
     assert plain in first.says
 
