@@ -1,0 +1,114 @@
+"""What becomes of a module that is folded, and how it comes about: in place, with one rounding."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from bnfold.folding.rounding import round_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+__all__ = ["Changes", "apply", "dtype_of", "tensors_of"]
+
+_DTYPES = {
+    "torch.bfloat16": ir.DataType.BFLOAT16,
+    "torch.float16": ir.DataType.FLOAT16,
+    "torch.float32": ir.DataType.FLOAT,
+    "torch.float64": ir.DataType.DOUBLE,
+}
+
+
+@dataclass
+class Changes:
+    """What becomes of a module.
+
+    Attributes:
+        removed: The paths of modules that become ``nn.Identity``.
+        values: New numbers by the name of the parameter or buffer, float64, flat.
+        added: New parameters, float64, by the path of their module and their name in it.
+        touched: By the name of a node of the exported graph, the names of those among these that it reads.
+    """
+
+    removed: list[str] = field(default_factory=list)
+    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    added: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
+    touched: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def leaving_range(self, module: nn.Module) -> Iterator[tuple[str, str]]:
+        """The parameters that would get an infinite number, or are of a type that nothing is rounded to, and why."""
+        tensors = dict(tensors_of(module))
+        numbers = {name: (tensors[name], array) for name, array in self.values.items()}
+        for (path, attribute), array in self.added.items():
+            numbers[f"{path}.{attribute}"] = (_model_for(module.get_submodule(path)), array)
+        for name, (tensor, array) in numbers.items():
+            dtype = dtype_of(tensor)
+            if dtype is None:
+                yield name, f"is stored as {str(tensor.dtype).removeprefix('torch.')}, which no fold rounds to"
+            elif not np.isfinite(round_once(array, dtype)[0][np.isfinite(array)]).all():
+                yield name, f"would get a number beyond the range of {dtype.name}"
+
+
+def apply(changes: Changes, module: nn.Module) -> None:
+    """Change a module in place."""
+    import torch
+    from torch import nn
+
+    tensors = dict(tensors_of(module))
+    with torch.no_grad():
+        for name, array in changes.values.items():
+            tensors[name].copy_(_rounded(array, tensors[name]).reshape(tensors[name].shape))
+        for (path, attribute), array in changes.added.items():
+            part = module.get_submodule(path)
+            like = _model_for(part)
+            numbers = _rounded(array, like).to(like.device)
+            setattr(part, attribute, nn.Parameter(numbers, requires_grad=like.requires_grad))
+    for path in changes.removed:
+        _replace(module, module.get_submodule(path))
+
+
+def tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers, each under every name that it has."""
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def dtype_of(tensor: Tensor) -> ir.DataType | None:
+    """In which type numbers are rounded that go into a tensor; None where none do."""
+    return _DTYPES.get(str(tensor.dtype))
+
+
+def _model_for(part: nn.Module) -> Tensor:
+    """Whose type and place a new parameter of a module gets."""
+    return next((tensor for _, tensor in tensors_of(part) if tensor.is_floating_point()))
+
+
+def _rounded(array: NDArray[np.float64], like: Tensor) -> Tensor:
+    import torch
+
+    dtype = dtype_of(like)
+    if dtype is None:
+        raise ValueError(f"{like.dtype} is no type that numbers are rounded to")
+    rounded, _ = round_once(array, dtype)
+    if dtype is ir.DataType.BFLOAT16:  # which numpy hands on as bits only
+        return torch.from_numpy(rounded.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(rounded.copy())
+
+
+def _replace(module: nn.Module, layer: nn.Module) -> None:
+    """Put ``nn.Identity`` wherever a layer is registered."""
+    from torch import nn
+
+    identity = nn.Identity().train(layer.training)
+    for parent in list(module.modules()):
+        for name, child in list(vars(parent)["_modules"].items()):
+            if child is layer:
+                setattr(parent, name, identity)
