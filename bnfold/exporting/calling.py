@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,9 @@ class Call:
 
     @classmethod
     def of(cls, example: object, module: nn.Module) -> Call:
-        """An example in float64, with two rows where it has one and the module takes two: torch keeps no size of 1 open.
+        """An example in float64, with two rows where it has one and the module takes two.
+
+        (torch's exporter takes a size of 1 for one that never changes.)
 
         Args:
             example: A tensor, a tuple of arguments, or a mapping of keyword arguments.
@@ -57,7 +60,9 @@ class Call:
         return two_rows
 
     def run(self, module: nn.Module) -> list[Any]:
-        """Everything that the call returns, out of whatever holds it; with the same random numbers each time.
+        """What the call returns, out of whatever holds it, and what it leaves in its inputs.
+
+        The inputs are copies, and random numbers are the same each time.
 
         Raises:
             ModelError: The module's own code raises something.
@@ -67,8 +72,9 @@ class Call:
 
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
+            call = self._mapped(lambda tensor: tensor.clone())
             try:
-                return list(tree_leaves(module(*self.arguments, **self.options)))
+                return list(tree_leaves((module(*call.arguments, **call.options), call.arguments, dict(call.options))))
             except Exception as error:
                 reason = _first_cause(error)
                 raise ModelError(f"the module cannot be run in float64 on the example: {reason}") from error
@@ -108,7 +114,8 @@ class Call:
             return dict.fromkeys(range(value.ndim), torch.export.Dim.AUTO) if isinstance(value, torch.Tensor) else None
 
         shapes = tree_map(open_sizes, self.options or self.arguments) if sizes_are_open else None
-        with inference(module), _quiet():
+        with inference(module), _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how torch likes modules to be written
             try:
                 program = torch.onnx.export(
                     module,

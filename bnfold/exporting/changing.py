@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-__all__ = ["Changes", "apply", "dtype_of", "tensors_of"]
+__all__ = ["Changes", "apply", "complete", "dtype_of", "tensors_of"]
 
 _DTYPES = {
     "torch.bfloat16": ir.DataType.BFLOAT16,
@@ -33,23 +33,24 @@ class Changes:
 
     Attributes:
         removed: The paths of modules that become ``nn.Identity``.
-        values: New numbers by the name of the parameter or buffer, float64, flat.
-        added: New parameters, float64, by the path of their module and their name in it.
+        values: New numbers by the name of the parameter or buffer, float64, flat; a name that the module does not have
+            is a new parameter.
         touched: By the name of a node of the exported graph, the names of those among these that it reads.
+        out_of_place: The paths of modules that must no longer overwrite what they read.
+        doubtful: The names of nodes that are gone and behind which code may do so, of which the graph does not tell.
     """
 
     removed: list[str] = field(default_factory=list)
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    added: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
     touched: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    out_of_place: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)
 
     def leaving_range(self, module: nn.Module) -> Iterator[tuple[str, str]]:
         """The parameters that would get an infinite number, or are of a type that nothing is rounded to, and why."""
         tensors = dict(tensors_of(module))
-        numbers = {name: (tensors[name], array) for name, array in self.values.items()}
-        for (path, attribute), array in self.added.items():
-            numbers[f"{path}.{attribute}"] = (_model_for(module.get_submodule(path)), array)
-        for name, (tensor, array) in numbers.items():
+        for name, array in self.values.items():
+            tensor = tensors[name] if name in tensors else _model_for(module, name)
             dtype = dtype_of(tensor)
             if dtype is None:
                 yield name, f"is stored as {str(tensor.dtype).removeprefix('torch.')}, which no fold rounds to"
@@ -65,12 +66,15 @@ def apply(changes: Changes, module: nn.Module) -> None:
     tensors = dict(tensors_of(module))
     with torch.no_grad():
         for name, array in changes.values.items():
-            tensors[name].copy_(_rounded(array, tensors[name]).reshape(tensors[name].shape))
-        for (path, attribute), array in changes.added.items():
-            part = module.get_submodule(path)
-            like = _model_for(part)
+            if (tensor := tensors.get(name)) is not None:
+                tensor.copy_(_rounded(array, tensor).reshape(tensor.shape))
+                continue
+            like = _model_for(module, name)
             numbers = _rounded(array, like).to(like.device)
-            setattr(part, attribute, nn.Parameter(numbers, requires_grad=like.requires_grad))
+            path, _, attribute = name.rpartition(".")
+            setattr(module.get_submodule(path), attribute, nn.Parameter(numbers, requires_grad=like.requires_grad))
+    for path in changes.out_of_place:
+        module.get_submodule(path).inplace = False  # type: ignore[assignment]
     for path in changes.removed:
         _replace(module, module.get_submodule(path))
 
@@ -86,9 +90,22 @@ def dtype_of(tensor: Tensor) -> ir.DataType | None:
     return _DTYPES.get(str(tensor.dtype))
 
 
-def _model_for(part: nn.Module) -> Tensor:
-    """Whose type and place a new parameter of a module gets."""
-    return next((tensor for _, tensor in tensors_of(part) if tensor.is_floating_point()))
+def complete(module: nn.Module) -> None:
+    """Give each BatchNorm without a scale and a bias those that change nothing, so that it can take something in."""
+    import torch
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and part.weight is None and part.running_var is not None:
+            part.weight = nn.Parameter(torch.ones_like(part.running_var))
+            part.bias = nn.Parameter(torch.zeros_like(part.running_var))
+
+
+def _model_for(module: nn.Module, name: str) -> Tensor:
+    """Whose type and place a new parameter gets: those of another one of its module."""
+    part = module.get_submodule(name.rpartition(".")[0])
+    return next(tensor for _, tensor in tensors_of(part) if tensor.is_floating_point())
 
 
 def _rounded(array: NDArray[np.float64], like: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What a fold of the exported graph means for the module that it was exported from.
 
-The planner folds a graph, which has a node for each *call* of a module, and may give every one of them weights of its own.
-A module has one set of weights, and code that stays as it is. So each change is carried back:
+The planner folds a graph, which has a node for each *call* of a module, and may give each of them weights of its own. A
+module has one set of weights, and code that stays as it is. So each change is carried back:
 
 1. A node that went must be all that a module computes, in all its calls: the module becomes ``nn.Identity``.
 2. A constant that changed must be numbers of parameters, only placed otherwise (``origins.py``).
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnfold.exporting.aliasing import find_in_place
 from bnfold.exporting.changing import Changes, tensors_of
 from bnfold.exporting.origins import Untraceable
 from bnfold.folding.nodes import find_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -37,8 +38,8 @@ __all__ = ["Comparison"]
 
 # What a module calls the inputs of its node that it may have or not.
 _OPTIONAL = {
-    **dict.fromkeys(["BatchNormalization", "LayerNormalization"], {1: "weight", 2: "bias"}),
-    **dict.fromkeys(["Conv", "ConvTranspose", "Gemm", "MatMul"], {2: "bias"}),
+    "LayerNormalization": {1: "weight", 2: "bias"},
+    **{op_type: {2: "bias"} for op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")},
 }
 
 
@@ -48,7 +49,7 @@ class Comparison:
     def __init__(self, known: Correspondence, result: FoldResult) -> None:
         self._known = known
         self._after = {node.name: node for node in result.model.graph.all_nodes() if node.name}
-        self._gone = {name for name, node in known.nodes.items() if self._is_gone(name, node)}
+        self._gone = dict.fromkeys(name for name, node in known.nodes.items() if self._is_gone(name, node))
         absorbed = (absorption.node for entry in result.folded for absorption in entry.into)
         self._absorbed = [name for name in dict.fromkeys(absorbed) if name in known.nodes and name not in self._gone]
         self._wanted: dict[str, list[tuple[str, NDArray[np.float64]]]] = defaultdict(list)
@@ -60,9 +61,8 @@ class Comparison:
     def run(self) -> tuple[Changes, dict[str, str]]:
         """The changes, and the obstacles by node."""
         by_path: dict[str, list[str]] = defaultdict(list)
-        for name in self._known.nodes:
-            if name in self._gone:
-                by_path[self._known.paths[name]].append(name)
+        for name in self._gone:
+            by_path[self._known.paths[name]].append(name)
         for path, names in by_path.items():
             self._remove(path, names)
         for name in self._absorbed:
@@ -71,6 +71,7 @@ class Comparison:
             self._agree(parameter, wanted)
         for (path, attribute), by_node in self._lacking.items():
             self._add(path, attribute, by_node)
+        self._changes.out_of_place, self._changes.doubtful = find_in_place(self._known, self._gone)
         return self._changes, self._obstacles
 
     def _is_gone(self, name: str, node: ir.Node) -> bool:
@@ -99,7 +100,7 @@ class Comparison:
         for name, _ in tensors_of(part):
             parameter = self._known.names[f"{path}.{name}"]
             readers = {reader for reader, _ in self._known.readers[parameter]}
-            if parameter in self._known.returned or readers - self._gone:
+            if parameter in self._known.returned or readers - self._gone.keys():
                 return f"{path}.{name}"
         return None
 
@@ -115,7 +116,8 @@ class Comparison:
             old, new = find_input(before, slot), _stored(find_input(after, slot))
             if new is None or (old is not None and old not in self._known.origins.parameters):
                 continue  # known at run time only; or still the expression that it was
-            if old is not None and np.array_equal(self._known.origins.constants.weight(old), new):
+            weight = self._known.origins.constants.weight(old)
+            if weight is not None and np.array_equal(weight, new):
                 continue
             if old is None or self._is_made_up(name, slot, old):
                 self._lack(name, slot, new)
@@ -152,11 +154,10 @@ class Comparison:
             self._block(names, f"reads '{parameter}', which the module returns as well")
             return
         target = np.full(self._known.tensors[parameter].numel(), np.nan)
-        for name, numbers in (*wanted, *self._wanted_as_it_is(parameter)):
+        for numbers in (*(numbers for _, numbers in wanted), *self._wanted_as_it_is(parameter)):
             known = target[: numbers.size]
             if ((known != numbers) & ~np.isnan(known) & ~np.isnan(numbers)).any():
-                other = next((other for other in names if other != name), name)
-                self._block(names, f"shares '{parameter}' with '{name if name != names[0] else other}', which needs it otherwise")
+                self._block(names, f"shares '{parameter}' with another call, which needs other numbers there")
                 return
             known[:] = np.where(np.isnan(numbers), known, numbers)
         old = self._known.tensors[parameter].detach().reshape(-1).numpy()
@@ -164,7 +165,8 @@ class Comparison:
         for name in names:
             self._changes.touched[name].append(parameter)
 
-    def _wanted_as_it_is(self, parameter: str) -> Iterable[tuple[str, NDArray[np.float64]]]:
+    def _wanted_as_it_is(self, parameter: str) -> Iterator[NDArray[np.float64]]:
+        """What readers of a parameter want that did not change."""
         old = self._known.tensors[parameter].detach().reshape(-1).double().numpy()
         for name, slot in self._known.readers[parameter]:
             if (name, slot) in self._changed or name in self._gone:
@@ -175,7 +177,7 @@ class Comparison:
                 found = self._known.origins.sent_back(value, weight) if value is not None and weight is not None else {}
             except Untraceable:
                 found = {}
-            yield name, found.get(parameter, old)
+            yield found.get(parameter, old)
 
     def _lack(self, name: str, slot: int, new: NDArray[np.float64]) -> None:
         """Rule 4."""
@@ -195,7 +197,7 @@ class Comparison:
         if set(names) != set(by_node) or not all(np.array_equal(new, other) for other in by_node.values()):
             self._block(by_node, f"is one of several calls of '{path}', which would need a {attribute} each of its own")
             return
-        self._changes.added[path, attribute] = new
+        self._changes.values[f"{path}.{attribute}"] = new
         for name in names:
             self._changes.touched[name].append(f"{path}.{attribute}")
 

@@ -56,7 +56,7 @@ class Correspondence:
         nodes = [node for node in model.graph.all_nodes() if not self.origins.is_constant(node)]
         _name_after_modules(nodes)
         parts = reversed(list(module.named_modules(remove_duplicate=False)))
-        self._first_paths = {id(part): path for path, part in parts}
+        self._first_paths: dict[int, str] = {id(part): path for path, part in parts}
         self.nodes = {node.name or "": node for node in nodes}
         self.paths = {name: self._first_path(_path_of(node)) for name, node in self.nodes.items()}
         made_of = self.origins.parameters
@@ -88,7 +88,8 @@ class Correspondence:
         return Comparison(self, result).run()
 
     def _first_path(self, path: str) -> str:
-        return self._first_paths.get(id(self.part(path)), path)
+        part = self.part(path)
+        return path if part is None else self._first_paths[id(part)]
 
 
 def _name_after_modules(nodes: list[ir.Node]) -> None:

@@ -22,7 +22,7 @@ import onnx_ir as ir
 
 from bnfold.errors import ModelError
 from bnfold.exporting.calling import Call
-from bnfold.exporting.changing import apply, dtype_of, tensors_of
+from bnfold.exporting.changing import Changes, apply, complete, dtype_of, tensors_of
 from bnfold.exporting.conversion import _first_cause
 from bnfold.exporting.correspondence import Correspondence
 from bnfold.exporting.equality import difference
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from bnfold.exporting.changing import Changes
-    from bnfold.folding import FoldResult, Kept
+    from bnfold.folding import Folded, FoldResult, Kept
 
 __all__ = ["FoldedLayer", "FoldedModule", "KeptLayer", "fold_module"]
 
@@ -123,19 +122,17 @@ def fold_module(module: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[s
         reference = copy.deepcopy(module).cpu().double().eval()
     except Exception as error:  # whatever its own code raises
         raise ModelError(f"the module cannot be copied: {_first_cause(error)}") from error
+    complete(reference)
     call = Call.of(example, reference)
     known = Correspondence(call.export(reference), reference)
     reasons = _left_alone(module, known)
     while True:
         result = fold(known.model, keep=tuple(reasons), merge_branches=False)
         changes, obstacles = known.compare(result)
-        obstacles = obstacles or _beyond(module, result, changes)
+        obstacles = obstacles or _beyond(module, result, changes) or _differing(reference, changes, call, known)
         if not obstacles:
             break
         reasons |= obstacles  # of nodes that changed, so that none is among them yet
-    candidate = copy.deepcopy(reference)
-    apply(changes, candidate)
-    _check(reference, candidate, call, known)
     folded = copy.deepcopy(module)
     apply(changes, folded)
     return FoldedModule(folded, _told(result, changes, known), _explained(module, result, changes, known, reasons))
@@ -176,30 +173,58 @@ def _beyond(module: nn.Module, result: FoldResult, changes: Changes) -> dict[str
     for entry in result.folded:
         if entry.conditioning > limit:
             shift = f"{entry.conditioning:.2g} standard deviations"
-            obstacles[entry.node] = f"would cost other readers of its input bits, with a shift of {shift}"
+            obstacles |= dict.fromkeys(
+                _names(entry), f"would cost other readers of its input bits, with a shift of {shift}"
+            )
     return obstacles
 
 
-def _check(reference: nn.Module, candidate: nn.Module, call: Call, known: Correspondence) -> None:
-    """Run both on the example and on random inputs.
+def _differing(reference: nn.Module, changes: Changes, call: Call, known: Correspondence) -> dict[str, str]:
+    """Run the module with its changes beside the module itself, on the example and on random inputs.
+
+    Returns:
+        The nodes that must stay since code needs them: it looks into the layer, or works in place on what the layer
+        writes. None where both compute the same.
 
     Raises:
-        ModelError: The candidate computes something else.
+        ModelError: They do not, and that cannot be why.
     """
-    tolerance = _TOLERANCES[known.computes_in]
-    for inputs in (call, call.randomised(1), call.randomised(2)):
-        error = difference(inputs.run(reference), inputs.run(candidate))
-        if not error <= tolerance:
-            raise ModelError(
-                f"the folded module does not compute what the module computes: in float64 they differ by {error:.2g} of "
-                "the largest output; does its code read layers in a way that torch.export does not see?"
-            )
+    candidate = copy.deepcopy(reference)
+    apply(changes, candidate)
+    try:
+        pairs = [(one.run(reference), one.run(candidate)) for one in (call, call.randomised(1), call.randomised(2))]
+    except ModelError as error:
+        used = [path for path in changes.removed if not _can_go(path, reference, call)]
+        reason = "is used by code for more than to be called"
+        if obstacles := {name: reason for path in used for name in known.nodes_of(path)}:
+            return obstacles
+        raise ModelError(f"the folded module cannot be run: {error}") from error
+    error = max(difference(*pair) for pair in pairs)
+    if error <= _TOLERANCES[known.computes_in]:
+        return {}
+    if changes.doubtful:
+        return dict.fromkeys(changes.doubtful, "keeps apart what code behind it overwrites, and what others read")
+    raise ModelError(
+        f"the folded module does not compute what the module computes: in float64 they differ by {error:.2g} of the "
+        "largest output; does its code use layers in a way that torch.export does not see?"
+    )
+
+
+def _can_go(path: str, module: nn.Module, call: Call) -> bool:
+    """Whether the module's code runs without a layer, whatever it computes then."""
+    without = copy.deepcopy(module)
+    apply(Changes(removed=[path]), without)
+    try:
+        call.run(without)
+    except ModelError:
+        return False
+    return True
 
 
 def _told(result: FoldResult, changes: Changes, known: Correspondence) -> tuple[FoldedLayer, ...]:
     layers: dict[str, FoldedLayer] = {}
     for entry in result.folded:
-        path = known.paths[entry.node]
+        path = known.paths[_names(entry)[0]]
         into = [name for absorbed in entry.into for name in changes.touched.get(absorbed.node, ())]
         earlier = layers[path].into if path in layers else ()
         layers[path] = FoldedLayer(path, entry.route, tuple(dict.fromkeys((*earlier, *into))))
@@ -212,7 +237,7 @@ def _explained(
     """The BatchNorms that stay: those that are called, in that order, and then those that never are."""
     kept: dict[str, list[str]] = {}
     for entry in result.kept:
-        path = known.paths.get(entry.node, "")
+        path = known.paths.get(_names(entry)[0], "")
         layer = path if _is_batch_norm(known.part(path)) else entry.node if entry.is_batch_norm else None
         if layer is not None:
             kept.setdefault(layer, []).append(_reason(entry, reasons))
@@ -224,9 +249,14 @@ def _explained(
 
 def _reason(entry: Kept, reasons: Mapping[str, str]) -> str:
     """Why a node stays; where another was asked to stay as it is, why that one was."""
-    if entry.node in reasons:
-        return reasons[entry.node]
+    if (asked := next((name for name in _names(entry) if name in reasons), None)) is not None:
+        return reasons[asked]
     texts = (
         f"{attempt.op_type} '{attempt.node}' {reasons.get(attempt.node, attempt.reason)}" for attempt in entry.attempts
     )
     return "; ".join(dict.fromkeys(texts)) or entry.reason
+
+
+def _names(entry: Folded | Kept) -> list[str]:
+    """The names of the nodes that an affine is made of."""
+    return entry.node.split(" → ")
