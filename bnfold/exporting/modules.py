@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from bnfold.folding import Folded, FoldResult, Kept
 
@@ -141,14 +142,14 @@ def fold_module(module: nn.Module, example: Tensor | tuple[Any, ...] | Mapping[s
 def _left_alone(module: nn.Module, known: Correspondence) -> dict[str, str]:
     """The nodes that no fold may change, whatever the planner thinks of them, and why."""
     hooked = [path for path, part in module.named_modules() if path and _has_hooks(part)]
-    reasons = {}
+    norms, reasons = _batch_norms(module), {}
     for name, path in known.paths.items():
         watcher = next((other for other in hooked if f"{path}.".startswith(f"{other}.")), None)
         if watcher is not None:
             reasons[name] = f"stays as it is: '{watcher}' has hooks, which would see other numbers"
-        elif _is_batch_norm(part := known.part(path)) and module.get_submodule(path).training:
+        elif (norm := norms.get(path)) is not None and norm.training:
             reasons[name] = "is in training mode, where each batch has statistics of its own: call eval() first"
-        elif _is_batch_norm(part) and part.running_mean is None:
+        elif norm is not None and norm.running_mean is None:
             reasons[name] = "has no running statistics (track_running_stats=False): each batch has its own"
     return reasons
 
@@ -157,10 +158,11 @@ def _has_hooks(part: nn.Module) -> bool:
     return any(vars(part)[kind] for kind in ("_forward_hooks", "_forward_pre_hooks"))
 
 
-def _is_batch_norm(part: nn.Module | None) -> bool:
+def _batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
+    """The BatchNorms of a module, each by its first path."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    return isinstance(part, _BatchNorm)
+    return {path: part for path, part in module.named_modules() if isinstance(part, _BatchNorm)}
 
 
 def _beyond(module: nn.Module, result: FoldResult, changes: Changes) -> dict[str, str]:
@@ -173,9 +175,8 @@ def _beyond(module: nn.Module, result: FoldResult, changes: Changes) -> dict[str
     for entry in result.folded:
         if entry.conditioning > limit:
             shift = f"{entry.conditioning:.2g} standard deviations"
-            obstacles |= dict.fromkeys(
-                _names(entry), f"would cost other readers of its input bits, with a shift of {shift}"
-            )
+            reason = f"would cost other readers of its input bits, with a shift of {shift}"
+            obstacles |= dict.fromkeys(_names(entry), reason)
     return obstacles
 
 
@@ -199,13 +200,13 @@ def _differing(reference: nn.Module, changes: Changes, call: Call, known: Corres
         if obstacles := {name: reason for path in used for name in known.nodes_of(path)}:
             return obstacles
         raise ModelError(f"the folded module cannot be run: {error}") from error
-    error = max(difference(*pair) for pair in pairs)
-    if error <= _TOLERANCES[known.computes_in]:
+    distance = max(difference(*pair) for pair in pairs)
+    if distance <= _TOLERANCES[known.computes_in]:
         return {}
     if changes.doubtful:
         return dict.fromkeys(changes.doubtful, "keeps apart what code behind it overwrites, and what others read")
     raise ModelError(
-        f"the folded module does not compute what the module computes: in float64 they differ by {error:.2g} of the "
+        f"the folded module does not compute what the module computes: in float64 they differ by {distance:.2g} of the "
         "largest output; does its code use layers in a way that torch.export does not see?"
     )
 
@@ -235,14 +236,15 @@ def _explained(
     module: nn.Module, result: FoldResult, changes: Changes, known: Correspondence, reasons: Mapping[str, str]
 ) -> tuple[KeptLayer, ...]:
     """The BatchNorms that stay: those that are called, in that order, and then those that never are."""
+    norms = _batch_norms(module)
     kept: dict[str, list[str]] = {}
     for entry in result.kept:
         path = known.paths.get(_names(entry)[0], "")
-        layer = path if _is_batch_norm(known.part(path)) else entry.node if entry.is_batch_norm else None
+        layer = path if path in norms else entry.node if entry.is_batch_norm else None
         if layer is not None:
             kept.setdefault(layer, []).append(_reason(entry, reasons))
-    for path, part in module.named_modules():
-        if _is_batch_norm(part) and path not in changes.removed:
+    for path in norms:
+        if path not in changes.removed:
             kept.setdefault(path, ["takes no part in what the module computes from the example"])
     return tuple(KeptLayer(layer, "; ".join(dict.fromkeys(texts))) for layer, texts in kept.items())
 

@@ -1,8 +1,8 @@
 """Where each number of a constant comes from: which parameter of the module, and which place in it.
 
-An exporter seldom hands on a weight as the module holds it: a Linear's is transposed, an LSTM's cut into gates, put into
-another order and joined. None of that computes anything, so that whatever becomes of the numbers can be sent back to
-where each came from.
+An exporter seldom hands on a weight as the module holds it: a Linear's is transposed, an LSTM's cut into gates, put
+into another order and joined. None of that computes anything, so that whatever becomes of the numbers can be sent back
+to where each came from.
 """
 
 from __future__ import annotations
