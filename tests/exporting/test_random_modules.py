@@ -85,7 +85,7 @@ class Network(nn.Module):
                 x = 0.5 * x
             else:
                 x = torch.cat(x.split(WIDTH // 2, 1)[::-1], 1)
-        return self.last(self.rows(x.mean((2, 3)))).relu()
+        return nn.functional.silu(self.last(self.rows(x.mean((2, 3)))))
 
 
 def check(seed):
