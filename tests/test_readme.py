@@ -60,7 +60,7 @@ def test_the_bench_command_gives_the_table(clone) -> None:
         assert fact in done.stdout
 
 
-@pytest.mark.parametrize("heading", ["In Python", "### In other pipelines"])
+@pytest.mark.parametrize("heading", ["In Python", "### In other pipelines", "### In PyTorch"])
 def test_the_python_example_runs(clone, heading) -> None:
     done = subprocess.run(
         [sys.executable, "-c", block(heading)], cwd=clone, capture_output=True, text=True, check=False

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from bnfold.errors import ExportError, ModelError
 from bnfold.exporting import fold_module
-from tests.helpers.modules import BATCH_NORMS, fused_by_torch, image, layers, randomised, scaled_error
+from tests.helpers.modules import BATCH_NORMS, Tokens, fused_by_torch, image, layers, randomised, scaled_error
 
 
 def check(module, *inputs, other=None):
@@ -100,17 +100,6 @@ def test_what_float16_cannot_hold_stays():
     module[1].running_var[1], module[1].weight.data[1] = 1e-4, 3e4
     assert check(module, torch.randn(2, 3, 8)).folded
     assert "beyond the range of FLOAT16" in reasons(fold_module(module.half(), torch.randn(2, 3, 8)))["1"]
-
-
-class Tokens(nn.Module):
-    """Linear over C, BatchNorm over L: the same size, and another axis."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear, self.bn = nn.Linear(6, 6), nn.BatchNorm1d(6)
-
-    def forward(self, tokens):
-        return self.bn(self.linear(tokens))
 
 
 def test_a_linear_over_channels_and_a_norm_over_tokens_stay_apart_where_torch_mixes_them_up():

@@ -11,6 +11,17 @@ from torch.utils._pytree import tree_leaves
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+class Tokens(nn.Module):
+    """Linear over C, BatchNorm over L: the same size, and another axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.bn = nn.Linear(6, 6), nn.BatchNorm1d(6)
+
+    def forward(self, tokens):
+        return self.bn(self.linear(tokens))
+
+
 def layers(module, kinds):
     return [(path, part) for path, part in module.named_modules() if isinstance(part, kinds)]
 
