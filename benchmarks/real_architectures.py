@@ -216,9 +216,9 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _kind(kept: Any) -> str:
-    """The reason of the route that came closest, without the names in it."""
+    """The reason of the route that came closest, without names and remarks."""
     text = f"{kept.attempts[0].op_type} {kept.attempts[0].reason}" if kept.attempts else kept.reason
-    return re.sub(r" '[^']*'", "", text)
+    return re.sub(r" '[^']*'| \([^)]*\)", "", text)
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 
 import pytest
 import torch
@@ -234,6 +235,14 @@ def test_a_residual_stream_loses_all_its_norms_and_no_relu_overwrites_it():
     assert module.blocks[0][1].inplace
 
 
+def test_a_shift_that_would_cost_float32_its_bits_stays_where_it_is():
+    module = randomised(Preactivated(blocks=1).eval(), positive=True)
+    module.blocks[0][0].weight.data.fill_(1e-5)
+    result = check(module, image())
+    assert re.search(r"bits, with a shift of .* standard deviations", reasons(result)["blocks.0.0"])
+    assert not fold_module(module.double(), image()).kept
+
+
 class FaceBlocks(nn.Module):
     """An iResNet: BN → Conv with zero padding, γ of any sign, and a stream."""
 
@@ -397,6 +406,19 @@ def test_a_norm_that_is_spelt_out_goes_and_constants_in_code_stay():
     assert not folded(result)  # the two calls of the Conv would need different weights
     result = check(nn.Sequential(nn.Conv2d(3, 4, 1), Frozen(), nn.ReLU()).double().eval(), image())
     assert folded(result) == {"1": ("0.weight", "0.bias")}
+
+
+def test_a_module_that_converts_by_itself_is_held_to_what_it_converts_to():
+    class Converting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.act = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.SiLU()
+
+        def forward(self, x):
+            return self.act(self.bn(self.conv(x)).float()) ** 2
+
+    result = fold_module(randomised(Converting().double().eval()), image())
+    assert list(folded(result)) == ["bn"]
 
 
 class ManyInputs(nn.Module):
