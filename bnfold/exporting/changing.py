@@ -46,16 +46,18 @@ class Changes:
     out_of_place: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
 
-    def leaving_range(self, module: nn.Module) -> Iterator[tuple[str, str]]:
-        """The parameters that would get an infinite number, or are of a type that nothing is rounded to, and why."""
+    def unstorable(self, module: nn.Module) -> Iterator[tuple[str, str]]:
+        """The parameters that cannot hold what they would get, or not without another one's getting it too, and why."""
         tensors = dict(tensors_of(module))
         for name, array in self.values.items():
             tensor = tensors[name] if name in tensors else _model_for(module, name)
-            dtype = dtype_of(tensor)
-            if dtype is None:
+            others = (other for other, them in tensors.items() if name in tensors and _overlap(tensor, them))
+            if (dtype := dtype_of(tensor)) is None:
                 yield name, f"is stored as {str(tensor.dtype).removeprefix('torch.')}, which no fold rounds to"
             elif not np.isfinite(round_once(array, dtype)[0][np.isfinite(array)]).all():
                 yield name, f"would get a number beyond the range of {dtype.name}"
+            elif (other := next(others, None)) is not None:
+                yield name, f"shares its memory with '{other}'"
 
 
 def apply(changes: Changes, module: nn.Module) -> None:
@@ -106,6 +108,13 @@ def _model_for(module: nn.Module, name: str) -> Tensor:
     """Whose type and place a new parameter gets: those of another one of its module."""
     part = module.get_submodule(name.rpartition(".")[0])
     return next(tensor for _, tensor in tensors_of(part) if tensor.is_floating_point())
+
+
+def _overlap(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors lie in the same place in memory, and are not one."""
+    starts = [each.data_ptr() for each in (tensor, other)]
+    ends = [start + each.nbytes for start, each in zip(starts, (tensor, other), strict=True)]
+    return tensor is not other and max(starts) < min(ends) and tensor.device == other.device
 
 
 def _rounded(array: NDArray[np.float64], like: Tensor) -> Tensor:

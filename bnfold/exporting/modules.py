@@ -166,10 +166,13 @@ def _batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def _beyond(module: nn.Module, result: FoldResult, changes: Changes) -> dict[str, str]:
-    """The nodes that float64 can change, and the module's own types cannot."""
-    bad = dict(changes.leaving_range(module))
+    """The nodes that change as planned in float64, and not in the module's own types and memory."""
+    bad = dict(changes.unstorable(module))
     obstacles = {
-        node: f"'{name}' {bad[name]}" for node, names in changes.touched.items() for name in names if name in bad
+        node: f"has a parameter '{name}' that {bad[name]}"
+        for node, names in changes.touched.items()
+        for name in names
+        if name in bad
     }
     limit = min((MOST_SHIFT[dtype] for _, tensor in tensors_of(module) if (dtype := dtype_of(tensor))), default=0.0)
     for entry in result.folded:

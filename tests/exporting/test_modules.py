@@ -96,6 +96,20 @@ def test_half_precision_stays_half_precision(dtype):
         assert (tensor.double() - exact[name]).abs().max() <= exact[name].abs().max() * torch.finfo(dtype).eps / 2
 
 
+def test_a_weight_that_lies_in_the_memory_of_another_stays():
+    class Overlapping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.again = nn.Conv1d(3, 4, 1, bias=False), nn.BatchNorm1d(4), nn.Conv1d(3, 4, 1)
+            self.again.weight = nn.Parameter(self.conv.weight.detach())
+
+        def forward(self, x):
+            return self.bn(self.conv(x)).relu(), self.again(x)
+
+    result = check(randomised(Overlapping().eval()), torch.randn(2, 3, 8))
+    assert "a parameter 'conv.weight' that shares its memory with 'again.weight'" in reasons(result)["bn"]
+
+
 def test_what_float16_cannot_hold_stays():
     module = randomised(nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU())).eval()
     module[1].running_var[1], module[1].weight.data[1] = 1e-4, 3e4
