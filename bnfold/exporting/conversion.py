@@ -82,8 +82,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            for category in (DeprecationWarning, FutureWarning):
-                warnings.simplefilter("ignore", category)
+            warnings.simplefilter("ignore")  # of an LSTM's own weights, for one
             yield
     finally:
         logger.setLevel(level)

@@ -2,9 +2,13 @@
 
 The files, in the order in which to read them:
 
-    loop.py      the loop, from top to bottom
-    result.py    what a run yields
-    files.py     weights.safetensors, metrics.json and card.md, in one go
+    loop.py          the loop, from top to bottom
+    settings.py      what it is told, checked before any work
+    norms.py         what stands where a network has BatchNorm: ghost.py, synced.py, or nothing
+    processes.py     several processes that share each batch, as torchrun starts them
+    checkpoints.py   what survives a kill, and how a run goes on from there
+    result.py        what a run yields
+    files.py         weights.safetensors, metrics.json, curve.svg (curve.py) and card.md, in one go
 
 ``recompute_statistics`` of ``statistics.py`` is for any module.
 """

@@ -66,6 +66,8 @@ class GhostBatchNorm(_BatchNorm):
         """Move the running statistics by the mean of the groups'."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
+        if not self.track_running_stats:
+            return
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)

@@ -46,7 +46,8 @@ def recompute_statistics(
 
     Raises:
         MissingDependencyError: torch is not installed.
-        BnfoldError: There is no batch, or a BatchNorm saw a single value a channel, which has no variance.
+        BnfoldError: There is no batch, the loader can be gone through once only and has to be several times, or a
+            BatchNorm saw a single value a channel, which has no variance.
     """
     require("torch")
     import torch
@@ -57,6 +58,8 @@ def recompute_statistics(
         for name, part in model.named_modules()
         if isinstance(part, _BatchNorm) and part.running_mean is not None and part.running_var is not None
     ]
+    if layer_by_layer and iter(loader) is loader:
+        raise BnfoldError("layer by layer takes a pass a layer: give a list or a DataLoader, not an iterator")
     with _as_it_was(model), torch.no_grad():
         model.eval()
         if layer_by_layer:

@@ -1,6 +1,5 @@
 """``benchmark``, end to end; what it says of speed is not tested here, for that depends on the machine's mood."""
 
-import importlib.util
 import itertools
 import json
 
@@ -13,12 +12,10 @@ from bnfold.benchmarking import Change, benchmark
 from bnfold.errors import BnfoldError, ExecutionError, ModelError, ModelFileError, ProviderError
 from bnfold.reporting import data
 from bnfold.runtime.sessions import Level
+from tests.helpers.marks import needs_openvino
 from tests.helpers.models import parse
 from tests.verifying.networks import random_network
 
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="onnxruntime-ep-openvino is not installed"
-)
 RELU = "g (float[N, 3] x) => (float[N, 3] y) { y = Relu(x) }"
 
 

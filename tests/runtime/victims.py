@@ -6,7 +6,8 @@ import sys
 import tempfile
 import time
 
-from bnfold.errors import MissingDependencyError, ModelError, VerificationError
+from bnfold.errors import MissingDependencyError, ModelError, ProviderError, VerificationError
+from bnfold.runtime import providers
 
 MAP_NORESERVE = 0x4000  # of Linux; the module names it since Python 3.13
 
@@ -69,3 +70,14 @@ def reserve(mebibytes):
     space = mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     time.sleep(0.2)
     return len(space) >> 20
+
+
+def probe_twice(text):
+    """What a provider that cannot run says of itself, the first time and again."""
+    said = []
+    for _ in range(2):
+        try:
+            providers.probe(providers.parse(text))
+        except ProviderError as error:
+            said.append(str(error))
+    return said
