@@ -138,7 +138,7 @@ class Row:
         others: The same of constants that are added or multiplied.
         reasons: How many BatchNormalizations stay for which reason.
         verdict: What ``bnfold.verify`` says of the two graphs.
-        ratio: The largest error of the fold over the original's own, both against float64.
+        ratio: The largest error of the fold over the original's own, both against float64; None without that.
         layers: How many BatchNorms the module has, and how many ``fold_module`` leaves.
         error: The largest difference of the two modules in float64, over the largest output.
         seconds: For exporting, folding, verifying, and for all that ``fold_module`` does.
@@ -149,7 +149,7 @@ class Row:
     others: tuple[int, int]
     reasons: tuple[tuple[str, int], ...]
     verdict: str
-    ratio: float
+    ratio: float | None
     layers: tuple[int, int]
     error: float
     seconds: tuple[float, float, float, float]
@@ -196,7 +196,7 @@ def measure(name: str, seed: int = 0) -> Row:
         others=(gone[False] + kept[False], kept[False]),
         reasons=tuple(Counter(_kind(entry) for entry in result.kept if entry.is_batch_norm).most_common()),
         verdict="equivalent" if comparison else "not equivalent",
-        ratio=max(ratios, default=float("nan")),
+        ratio=max(ratios, default=None),
         layers=(len(batch_norms(module)), len(batch_norms(folded.module))),
         error=distance(module, folded.module, image),
         seconds=(exporting, folding, verifying, in_module),
@@ -236,7 +236,7 @@ def markdown(rows: Sequence[Row]) -> str:
             str(row.batch_norms[0]),
             str(row.batch_norms[1]),
             f"{row.others[0]} → {row.others[1]}" if row.others[0] else "none",
-            f"{row.verdict}, {row.ratio:.2f}",
+            f"{row.verdict}, {'by a tolerance' if row.ratio is None else f'{row.ratio:.2f}'}",
             str(row.layers[1]),
             f"{row.error:.0e}",
             " + ".join(f"{seconds:.0f}" for seconds in row.seconds),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -114,8 +113,7 @@ class Call:
             return dict.fromkeys(range(value.ndim), torch.export.Dim.AUTO) if isinstance(value, torch.Tensor) else None
 
         shapes = tree_map(open_sizes, self.options or self.arguments) if sizes_are_open else None
-        with inference(module), _quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of how torch likes modules to be written
+        with inference(module), _quiet():
             try:
                 program = torch.onnx.export(
                     module,
