@@ -68,6 +68,13 @@ def test_the_python_example_runs(clone, heading) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_pytorch_example_runs(clone) -> None:
+    command = [sys.executable, "-c", block("### In PyTorch")]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr  # torch's exporter logs to stderr by itself
+    assert (clone / "folded.onnx").exists()
+
+
 def test_the_example_for_ci_is_the_one_that_is_tested() -> None:
     example = (ROOT / "examples" / "ci" / "github.yml").read_text(encoding="utf-8")
     assert example.endswith(block("### In continuous integration"))

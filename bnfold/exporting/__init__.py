@@ -20,9 +20,20 @@ The files, in the order in which a model passes them:
     agreeing.py      onnxruntime computes from it what PyTorch does
     result.py        what an export yields
     tracing.py       for lints: what a module does with a batch in training, call by call
+
+And ``fold_module(module, example) → FoldedModule`` folds a module itself: ``modules/`` says how.
 """
 
+from bnfold.exporting.modules import FoldedLayer, FoldedModule, KeptLayer, fold_module
 from bnfold.exporting.pipeline import export
 from bnfold.exporting.result import Agreement, ExportResult
 
-__all__ = ["Agreement", "ExportResult", "export"]
+__all__ = [
+    "Agreement",
+    "ExportResult",
+    "FoldedLayer",
+    "FoldedModule",
+    "KeptLayer",
+    "export",
+    "fold_module",
+]

@@ -93,7 +93,7 @@ def convert(module: nn.Module, example: Tensor, *, input_name: str, output_name:
         try:
             return _by_dynamo(request)
         except Exception as error:
-            raise ExportError(f"torch cannot export the network: {_first_cause(error)}") from error
+            raise ExportError(f"torch cannot export the network: {first_cause(error)}") from error
 
 
 def convert_any(request: Request) -> Converted:
@@ -108,14 +108,14 @@ def convert_any(request: Request) -> Converted:
         try:
             return Converted(_by_dynamo(request), DYNAMO)
         except Exception as error:  # of many kinds, among them those of the module's own code
-            reason = _first_cause(error)
+            reason = first_cause(error)
         if request.program is not None:
             raise ExportError(f"torch cannot export the program: {reason}")
         try:
             model, remarks = _by_torchscript(request)
         except Exception as error:
             raise ExportError(
-                f"torch cannot export the network: {reason}; nor can its older exporter: {_first_cause(error)}"
+                f"torch cannot export the network: {reason}; nor can its older exporter: {first_cause(error)}"
             ) from error
     return Converted(model, TORCHSCRIPT, reason, remarks)
 
@@ -212,7 +212,7 @@ def _check_opset(model: ir.Model, asked: int | None) -> None:
         raise ExportError(f"it writes opset {found}, which could not be converted to opset {asked}")
 
 
-def _first_cause(error: BaseException) -> str:
+def first_cause(error: BaseException) -> str:
     """One line. The exporter's own message is advice about its steps; what went wrong is in what it wraps."""
     while error.__cause__ is not None:
         error = error.__cause__
