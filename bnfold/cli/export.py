@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from contextlib import redirect_stdout
@@ -11,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, InputsOption, ReportOption, parse_reports, show, write_files
+from bnfold.cli.options import (
+    ArgumentsOption,
+    FormatOption,
+    InputsOption,
+    ReportOption,
+    parse_arguments,
+    parse_reports,
+    show,
+    write_files,
+)
 from bnfold.errors import BnfoldError, VerificationError
 from bnfold.reporting import Format, Report
 
@@ -49,14 +57,7 @@ def export(
     strict: Annotated[
         bool, typer.Option("--strict/--no-strict", help="Weights that are missing or left over are an error.")
     ] = True,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--arg",
-            metavar="KEY=VALUE",
-            help="What the factory is called with: a literal of Python, or text. Repeatable.",
-        ),
-    ] = None,
+    arg: ArgumentsOption = None,
     input_shape: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,7 +104,7 @@ def export(
     source_file = weights or Path("models") / source / "weights.safetensors"
     target = output or source_file.with_name("model.onnx")
     files = parse_reports(report, protected=(source_file, target, Path(f"{target}.data")))
-    arguments = dict(map(_argument, arg or ()))
+    arguments = parse_arguments(arg)
     limit = None if external_data_above is None else _size(external_data_above)
     from bnfold import exporting
     from bnfold.reporting.exporting import document, suite
@@ -142,17 +143,6 @@ def _refused(comparison: Comparison) -> Report:
     from bnfold.reporting.comparison import document, suite
 
     return Report("comparison", comparison, document(comparison), (suite(comparison),))
-
-
-def _argument(text: str) -> tuple[str, object]:
-    """``width=0.5`` as a name and a value: a literal of Python where it is one, else the text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise BnfoldError(f"--arg {text}: give KEY=VALUE")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return name, value
 
 
 def _size(text: str) -> int:

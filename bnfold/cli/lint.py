@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnfold.cli.options import FormatOption, ReportOption, emit, parse_reports
+from bnfold.cli.options import ArgumentsOption, FormatOption, ReportOption, emit, parse_arguments, parse_reports
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format, Report
+
+if TYPE_CHECKING:
+    from bnfold.linting import ModuleSource
 
 __all__ = ["lint"]
 
@@ -17,7 +20,24 @@ _CODES = "CODE,…"
 
 
 def lint(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The .onnx file; it is never changed.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="The .onnx file, which is never changed; or a PyTorch module as export names it: FILE.py:FACTORY, "
+            "PACKAGE.MODULE:FACTORY (their code is run), a network of the zoo.",
+        ),
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-shape",
+            metavar="[NAME:]SHAPE[:TYPE]",
+            help="Of a module: Nx3x224x224, with a name for each axis of any size. Once for each input.",
+        ),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a module: the weights to load.")] = None,
+    arg: ArgumentsOption = None,
     select: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +76,7 @@ def lint(
 
     settings = linting.find_configuration(Path.cwd())
     result = linting.examine(
-        model,
+        _source(model, input_shape, weights, arg),
         select=_codes(select) if select is not None else settings.select,
         ignore=(*(_codes(ignore) if ignore is not None else settings.ignore), *settings.ignored_in(model)),
         ignore_at=settings.per_node,
@@ -65,6 +85,21 @@ def lint(
     emit(Report("lint", result, document(result), (suite(result),)), format, files)
     if not result:
         raise typer.Exit(1)
+
+
+def _source(
+    model: str, input_shape: list[str] | None, weights: Path | None, arg: list[str] | None
+) -> str | ModuleSource:
+    """The file, or the module that is named: what is for modules only is refused for a file."""
+    from bnfold import linting
+    from bnfold.zoo import NETWORKS
+
+    if Path(model).suffix != ".onnx" and not Path(model).exists() and (":" in model or model in NETWORKS):
+        return linting.ModuleSource(model, input_shape or (), parse_arguments(arg), weights)
+    given = {"--input-shape": input_shape, "--weights": weights, "--arg": arg}
+    if unused := [name for name, value in given.items() if value]:
+        raise BnfoldError(f"{unused[0]} is for a PyTorch module, such as net.py:Net; {model} is a file")
+    return model
 
 
 def _codes(options: list[str]) -> tuple[str, ...]:

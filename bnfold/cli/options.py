@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bnfold.reporting import Report
 
 __all__ = [
+    "ArgumentsOption",
     "FormatOption",
     "InputsOption",
     "JobsOption",
@@ -37,6 +39,7 @@ __all__ = [
     "ReportOption",
     "ToleranceOption",
     "emit",
+    "parse_arguments",
     "parse_reports",
     "parse_tolerances",
     "progress",
@@ -83,6 +86,14 @@ ProviderOption = Annotated[
 LevelOption = Annotated[
     list[Level] | None,
     typer.Option("--level", help="How much onnxruntime may optimise, beside nothing at all; one or several."),
+]
+ArgumentsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="KEY=VALUE",
+        help="What the factory is called with: a literal of Python, or text. Repeatable.",
+    ),
 ]
 InputsOption = Annotated[
     list[Path] | None,
@@ -260,3 +271,23 @@ def show(report: Report, format: Format) -> None:  # noqa: A002
     else:
         typer.echo(report.render(format), nl=False)
     append_summary(report)
+
+
+def parse_arguments(options: list[str] | None) -> dict[str, object]:
+    """What ``--arg`` gives a factory.
+
+    Raises:
+        BnfoldError: One is no KEY=VALUE.
+    """
+    return dict(map(_parse_argument, options or ()))
+
+
+def _parse_argument(text: str) -> tuple[str, object]:
+    """``width=0.5`` as a name and a value: a literal of Python where it is one, else the text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise BnfoldError(f"--arg {text}: give KEY=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-__all__ = ["Converted", "Request", "convert", "convert_any", "inference", "quiet"]
+__all__ = ["Converted", "Request", "convert", "convert_any", "convert_strictly", "first_cause", "inference", "quiet"]
 
 DYNAMO, TORCHSCRIPT = "dynamo", "torchscript"
 _ADVICE = ' For more information, run with TORCH_LOGS="+dynamic".'
@@ -88,8 +88,18 @@ def convert(module: nn.Module, example: Tensor, *, input_name: str, output_name:
     Raises:
         ExportError: torch's exporter cannot translate the module.
     """
-    request = Request(module, (example,), {}, [input_name], [{0: "batch"}], [output_name])
-    with inference(module):
+    return convert_strictly(Request(module, (example,), {}, [input_name], [{0: "batch"}], [output_name]))
+
+
+def convert_strictly(request: Request) -> ir.Model:
+    """The module in inference mode as an ONNX model, by the exporter that keeps its names, or not at all.
+
+    The module's own mode is left as it was. Its weights are not copied: the model reads them from the module.
+
+    Raises:
+        ExportError: torch's exporter cannot translate the module.
+    """
+    with inference(request.module):
         try:
             return _by_dynamo(request)
         except Exception as error:

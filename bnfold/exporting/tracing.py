@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from bnfold.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -73,7 +74,9 @@ class Call:
     norm: NormState | None = None
 
 
-def trace(module: nn.Module, inputs: tuple[object, ...]) -> tuple[Call, ...]:
+def trace(
+    module: nn.Module, inputs: tuple[object, ...], named: Mapping[str, object] = MappingProxyType({})
+) -> tuple[Call, ...]:
     """The calls of one run in training mode, in their order.
 
     The module is copied, and stays as it is; so do torch's random numbers.
@@ -81,6 +84,7 @@ def trace(module: nn.Module, inputs: tuple[object, ...]) -> tuple[Call, ...]:
     Args:
         module: Any module; what it computes need not be exportable.
         inputs: What it is called with; at least 2 rows, as a BatchNorm takes no fewer where it sees one number a row.
+        named: What it is called with by name.
 
     Raises:
         ModelError: It cannot be copied, or not be run on these.
@@ -90,9 +94,9 @@ def trace(module: nn.Module, inputs: tuple[object, ...]) -> tuple[Call, ...]:
     try:
         twin = copy.deepcopy(module).train()
         recorder = _recorder(module)
-        recorder.begin(inputs)
+        recorder.begin((*inputs, *named.values()))
         with torch.random.fork_rng(devices=[]), torch.no_grad(), _places(twin, recorder), recorder:
-            twin(*inputs)
+            twin(*inputs, **named)
     except Exception as error:  # whatever the module's own code raises
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"the module cannot be run in training mode: {lines[0]}") from error

@@ -33,6 +33,7 @@ from bnfold.linting.dtypes import find_dtype
 from bnfold.linting.finding import Finding, LintResult
 from bnfold.linting.graph import survey
 from bnfold.linting.lints import LINTS
+from bnfold.linting.modules import ModuleSource, survey_module, survey_source
 from bnfold.linting.selecting import find_lint, matching, selected
 
 if TYPE_CHECKING:
@@ -43,13 +44,23 @@ if TYPE_CHECKING:
     from bnfold.linting.base import Lint
     from bnfold.linting.facts import Network
 
-__all__ = ["LINTS", "Configuration", "Finding", "LintResult", "examine", "find_configuration", "find_lint", "lint"]
+__all__ = [
+    "LINTS",
+    "Configuration",
+    "Finding",
+    "LintResult",
+    "ModuleSource",
+    "examine",
+    "find_configuration",
+    "find_lint",
+    "lint",
+]
 
 _NOWHERE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def lint(
-    model: str | os.PathLike[str] | ir.Model | nn.Module,
+    model: str | os.PathLike[str] | ir.Model | nn.Module | ModuleSource,
     *,
     inputs: tuple[Tensor, ...] | None = None,
     select: Sequence[str] = (),
@@ -60,8 +71,8 @@ def lint(
     """Warn of what goes wrong with BatchNormalization.
 
     Args:
-        model: A path, an ONNX model, or a PyTorch module; each is left untouched.
-        inputs: What a PyTorch module is called with: one tensor of at least 2 rows.
+        model: A path, an ONNX model, or a PyTorch module, also one that is named; each is left untouched.
+        inputs: What a PyTorch module is called with, at least 2 rows of each.
         select: Codes of lints, or beginnings of codes, such as ``BN2``; all if empty.
         ignore: The same, of lints that shall not look.
         ignore_at: The same, for nodes alone whose name, or whose module's name, matches a shell pattern.
@@ -82,7 +93,7 @@ def lint(
 
 
 def examine(
-    model: str | os.PathLike[str] | ir.Model | nn.Module,
+    model: str | os.PathLike[str] | ir.Model | nn.Module | ModuleSource,
     *,
     inputs: tuple[Tensor, ...] | None = None,
     select: Sequence[str] = (),
@@ -124,24 +135,28 @@ def examine(
 
 
 def _survey(
-    model: str | os.PathLike[str] | ir.Model | nn.Module, inputs: tuple[Tensor, ...] | None, dtype: ir.DataType | None
+    model: str | os.PathLike[str] | ir.Model | nn.Module | ModuleSource,
+    inputs: tuple[Tensor, ...] | None,
+    dtype: ir.DataType | None,
 ) -> Network:
     if isinstance(model, ir.Model):
         return survey(model, dtype)
     if isinstance(model, (str, os.PathLike)):
         return survey(modelfile.load(model), dtype)
+    if isinstance(model, ModuleSource):
+        return survey_source(model, dtype)
     if inputs is None:
         raise ModelError(
             f"{type(model).__name__} is no path and no ONNX model; a PyTorch module needs inputs=(tensor,)"
         )
-    from bnfold.linting.modules import survey_module
-
     return survey_module(model, inputs, dtype)
 
 
 def _name(model: object) -> str:
     if isinstance(model, ir.Model):
         return model.graph.name or "the model"
+    if isinstance(model, ModuleSource):
+        return model.name
     return str(model) if isinstance(model, (str, os.PathLike)) else type(model).__name__
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from bnfold.cli.export import _argument, _size
+from bnfold.cli.export import _size
+from bnfold.cli.options import parse_arguments
 from bnfold.errors import BnfoldError
 from bnfold.exporting import pipeline
 
@@ -206,13 +207,13 @@ def test_never_overwrites_the_code_of_the_network(command, tmp_path):
     ],
 )
 def test_arguments_are_literals_or_text(text, value):
-    assert _argument(text) == ("a", value)
+    assert parse_arguments([text]) == {"a": value}
 
 
 @pytest.mark.parametrize("text", ["a", "=1", "1a=2", "a b=2"])
 def test_what_is_no_argument_is_an_error(text):
     with pytest.raises(BnfoldError, match="give KEY=VALUE"):
-        _argument(text)
+        parse_arguments([text])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import pytest
+import torch
 
 from bnfold.linting import LINTS
 from tests.helpers.lints import GOOD, built
@@ -187,3 +188,87 @@ def test_writes_the_report_where_it_was_asked_to(model, command) -> None:
     path = model.with_name("lint.json")
     assert command("lint", model, "--report", f"json={path}")[0] == 1
     assert json.loads(path.read_text())["kind"] == "lint"
+
+
+# PyTorch modules
+
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, rate=0.3):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.dropout = nn.Dropout(rate)
+        self.last = nn.Sequential(nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4))
+        self.norm.num_batches_tracked += 9
+        self.norm.running_mean += 1
+
+    def forward(self, image):
+        return self.last(self.dropout(self.norm(self.conv(image))))
+
+class Two(Net):
+    def forward(self, left, right):
+        return self.norm(self.conv(left)), self.norm(self.conv(right))
+"""
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path / "net.py"
+
+
+def test_a_module_is_linted_as_it_is_trained(net, command) -> None:
+    code, out, err = command("lint", f"{net}:Net", "--input-shape", "Nx3x8x8", "--select", "BN101", "--format", "json")
+    assert (code, err) == (1, "")
+    document = json.loads(out)
+    assert document["model"] == f"{net}:Net"
+    assert [(finding["code"], finding["module"]) for finding in document["findings"]] == [("BN101", "norm")]
+    assert command("lint", f"{net}:Net", "--input-shape", "Nx3x8x8", "--select", "BN101", "--arg", "rate=0.0")[0] == 0
+
+
+def test_a_module_of_two_inputs_is_linted(net, command) -> None:
+    code, out, _ = command("lint", f"{net}:Two", "--input-shape", "2x3x8x8", "--input-shape", "2x3x8x8")
+    assert code == 0, out
+    assert "looked at 2 BatchNormalizations" in out  # one for each call
+
+
+def test_weights_are_loaded_before_a_module_is_linted(net, command, tmp_path) -> None:
+    namespace: dict[str, type[torch.nn.Module]] = {}
+    exec(NET, namespace)  # noqa: S102 - the text above
+    module = namespace["Net"]()
+    module.norm.eps = 0.5  # which no file of weights holds
+    module.norm.running_var *= 1e-9
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    options = ("--input-shape", "Nx3x8x8", "--select", "BN202", "--weights", tmp_path / "weights.pt")
+    assert command("lint", f"{net}:Net", *options)[0] == 1
+    assert command("lint", f"{net}:Net", *options[:-2])[0] == 0
+
+
+def test_a_network_of_the_zoo_is_linted_with_its_weights(command, monkeypatch) -> None:
+    monkeypatch.chdir(DIGITS.parents[2])
+    code, out, _ = command("lint", "digits_cnn", "--select", "BN103", "--format", "json")
+    assert code == 1
+    assert [finding["module"] for finding in json.loads(out)["findings"]] == ["bn1", "bn4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["NET:Net"], "what does it take? Give --input-shape"),
+        (["NET:Nothing", "--input-shape", "Nx3x8x8"], "Nothing"),
+        (["NET:Net", "--input-shape", "Nx4x8x8"], "does not take"),
+        (["NET:Net", "--input-shape", "Nx3x8x8", "--weights", "none.pt"], "none.pt: no such file"),
+        (["mlp"], "no such file; run 'bnfold train mlp'"),
+        (["program.pt2:x", "--input-shape", "2"], "program.pt2"),
+        (["model.onnx", "--input-shape", "2"], "--input-shape is for a PyTorch module"),
+    ],
+)
+def test_what_cannot_be_linted_is_an_error_of_one_line(arguments, words, net, command) -> None:
+    code, out, err = command("lint", *[argument.replace("NET", str(net)) for argument in arguments])
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
