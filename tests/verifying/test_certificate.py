@@ -10,10 +10,11 @@ import onnx_ir as ir
 import pytest
 
 import bnfold
+from bnfold.folding import ops
 from bnfold.verifying import Verdict, verify
 from bnfold.verifying.certificate import Finding, certify
 from bnfold.verifying.certificate.rounding import deviations
-from bnfold.verifying.weights import check_structure
+from bnfold.verifying.weights import check_structure, check_weights
 from tests.folding import test_networks as networks
 from tests.folding.networks import test_mobile, test_sequences
 from tests.folding.test_merging import model_of
@@ -244,6 +245,22 @@ def test_deviations_are_in_units_in_the_last_place(dtype):
     eps = float(ml_dtypes.finfo(dtype).eps)
     exact = np.array([1.0 + eps, 2.0 + eps, -0.5, float(ml_dtypes.finfo(dtype).smallest_normal) / 4])
     assert deviations(stored, exact, 0.0) == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off", "counted"), [("double", 8, [2, 0, 0]), ("double", 999, [1, 1, 0]), ("float", 0, [2, 0, 0])]
+)
+def test_a_weight_of_float64_is_certified_to_what_float64_tells_and_the_report_says_so(dtype, off, counted):
+    reference = example(ops.conv.ConvRule.examples[0], dtype=dtype)
+    candidate = bnfold.fold(reference).model
+    weight = next(node for node in candidate.graph if node.op_type == "Conv").inputs[1]
+    array = weight.const_value.numpy().copy()
+    array.flat[0] += off * np.spacing(array.flat[0])
+    put(weight, array)
+    certificate = certify(reference, candidate)
+    assert counts(certificate) == counted
+    check = check_weights(certificate, is_ours=True)[-1]
+    assert ("2⁻⁴⁴ of the largest term" in check.message) == (off == 8)
 
 
 def test_a_negative_scale_in_front_of_a_relu_is_no_contradiction():

@@ -39,6 +39,8 @@ class WeightCheck:
         terms: The same distance, in units of the largest term that it is a sum of: what cancels has lost those bits
             before it was stored.
         is_changed: Whether it has other bytes than in the reference.
+        is_excused: Whether a number in it is more than 1 ulp off, and certified, for float64 itself tells no more: one of
+            float64, or a sum that cancels.
     """
 
     node: str
@@ -53,6 +55,7 @@ class WeightCheck:
     sites: tuple[str, ...] = ()
     terms: float = 0.0
     is_changed: bool = True
+    is_excused: bool = False
 
     @property
     def is_rounding(self) -> bool:
@@ -62,7 +65,7 @@ class WeightCheck:
     def __str__(self) -> str:
         where = f"{self.op_type} '{self.node}': {self.constant}"
         if self.finding is Finding.CERTIFIED:
-            return f"{where} is the rounded one"
+            return f"{where} is {'right to what float64 tells' if self.is_excused else 'the rounded one'}"
         if self.finding is Finding.OPEN:
             return f"{where} is not certified: {self.reason}"
         by = f" at {list(self.index)}: {self.stored:.9g} instead of {self.expected:.9g}" if self.index else ""

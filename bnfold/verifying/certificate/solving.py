@@ -35,7 +35,7 @@ from bnfold.verifying.certificate.reading import (
     rank_of,
 )
 from bnfold.verifying.certificate.result import Finding, WeightCheck
-from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, ulps
+from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps
 from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class _Solver:
     ) -> Draft:
         node, value = theirs.node, theirs.node.inputs[theirs.weight]
         worst, index, expected, unknown, noise = product.compare(scale)
-        check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst)
+        check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst, is_excused=product.is_excused(scale))
         blocked = _DEAD if unknown else ""
         if worst > 1:
             place = theirs.place(index, stored.shape)
@@ -305,6 +305,7 @@ class _Solver:
         known = np.where(np.isfinite(off), off, 0.0)
         worst = float(known.max(initial=0.0))
         check = WeightCheck(label_of(node), node.op_type, name, Finding.CERTIFIED, worst)
+        check = replace(check, is_excused=is_excused(stored, wanted, largest))
         if worst > 1:
             difference = np.where(known > 0, np.abs(stored.astype(np.float64) - wanted), 0.0)
             terms = float(difference.max() / (epsilon(stored.dtype) * largest)) if largest else worst
@@ -599,6 +600,13 @@ class _Product:
             worst, expected = float(known[place]), float(wanted[place])
             index = (int(place[0]) + part.start, int(place[1]), int(place[2]))
         return worst, index, expected, unknown, noise
+
+    def is_excused(self, scale: Numbers) -> bool:
+        """Whether a weight of float64 is only as right as float64 tells."""
+        return self.theirs.dtype == np.float64 and any(
+            is_excused(stored, exact / scale[part, None, None], np.abs(exact / scale[part, None, None]))
+            for part, exact, stored in self._chunks()
+        )
 
     def moved(self, in_shift: Numbers) -> tuple[Numbers, Numbers]:
         """What the shift of the input amounts to for each output, and the sum of the sizes of its terms."""
