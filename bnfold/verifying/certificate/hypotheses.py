@@ -140,6 +140,10 @@ def _behind(
     if node not in pairs.nodes:  # lost, or in the body of another node
         found.is_lost = True
         return []
+    if node.op_type in {"Add", "Sub"} and slot == 0 and affine_of(node, constants, rank) is not None:
+        # A term that stays takes any shift in; a scale is that behind it.
+        found.readers.add(node)
+        return [(node.outputs[0], lambda wanted: back(Affine(wanted.scale, np.zeros_like(wanted.shift))))]
     if not is_carrier(node) or affine_of(node, constants, rank) is not None:
         found.readers.add(node)
         return []

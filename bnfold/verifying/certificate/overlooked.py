@@ -36,7 +36,7 @@ def overlooked(pairs: Pairs, constants: Constants, others: Constants, told: Coll
     for node, other in pairs.nodes.items():
         label = label_of(node)
         for slot, value in enumerate(other.inputs):
-            if value is None or value.name in told or not others.is_constant(value):
+            if value is None or _is_told(value, told) or not others.is_constant(value):
                 continue
             new = others.array(value)
             if new is not None and not is_same(constants.array(given(node, slot)), new):
@@ -45,6 +45,13 @@ def overlooked(pairs: Pairs, constants: Constants, others: Constants, told: Coll
         for name in _changed_in_bodies(node, other, constants, others):
             reason = "it is in a body, where the certificate does not go"
             yield WeightCheck(label, node.op_type, name, Finding.OPEN, reason=reason)
+
+
+def _is_told(value: ir.Value, told: Collection[str]) -> bool:
+    """Whether a constant was told of, or one that it is dequantised from."""
+    node = value.producer()
+    sources = node.inputs if node is not None and node.op_type == "DequantizeLinear" else ()
+    return any(one is not None and one.name in told for one in (value, *sources))
 
 
 def _changed_in_bodies(node: ir.Node, other: ir.Node, constants: Constants, others: Constants) -> list[str]:

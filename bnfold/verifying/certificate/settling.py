@@ -86,12 +86,7 @@ class Visit:
     @property
     def hands_on(self) -> bool:
         """Whether any scale in front could be made up for behind."""
-        if self.linear is None:
-            return True
-        shape = self.node.inputs[self.linear.weight].shape  # type: ignore[union-attr]
-        if self.node.op_type in {"Conv", "ConvTranspose"} and shape is not None:
-            return self.linear.group > 1 and shape[1] == 1
-        return False
+        return self.linear is None or self.linear.hands_on
 
 
 def has_bodies(node: ir.Node) -> bool:

@@ -23,8 +23,11 @@ from bnfold.affine import Affine
 from bnfold.verifying.certificate.attributes import same_attributes
 from bnfold.verifying.certificate.carrying import is_carrier, push
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
-from bnfold.verifying.certificate.linear import Linear, linear_of
+from bnfold.verifying.certificate.kinds import linear_of
+from bnfold.verifying.certificate.linear import Linear
 from bnfold.verifying.certificate.overlooked import is_same
+from bnfold.verifying.certificate.quantised import Codes, codes_of
+from bnfold.verifying.certificate.recurrent import Recurrent
 from bnfold.verifying.certificate.reading import (
     Constants,
     affine_of,
@@ -56,6 +59,7 @@ _SCALE = frozenset({"scale"})
 _OTHER_AXIS = "what is moved into it varies along another axis than its weights"
 _DEAD = "a channel in front of it or behind it is constant (scale 0)"
 _CHUNK = 1 << 20  # numbers that are widened to float64 at once
+_STATE = 3  # axes of what a recurrent operator ends with: directions, batch, hidden
 _NOISE = 8.0  # ulps around the best scale of a row: more is no question of scales
 
 
@@ -180,23 +184,25 @@ class _Solver:
         rank = self._rank_behind(linear, one)
         if data is None or one is None or rank is None:
             return
-        ahead = self._reach(output, rank)
+        ahead = Reach() if linear.pins else self._reach(output, rank)
         visit = Visit(linear.node, [data], output, ahead, linear=linear)
         self._visits.append(visit)
         result, blocked = self._solve_rows(linear, theirs, one, rank, visit)
         if blocked:
             self._block(visit, theirs.node, blocked)
             result = Affine.identity(rank)
-        self._maps[output] = result
         # Where no bias can take it in, the shift behind is what the weights make of the one in front.
-        self._origin[output] = {output} | (set() if linear.has_bias_slot else self._origin.get(data, set()))
+        origin = {output} | (set() if linear.has_bias_slot else self._origin.get(data, set()))
+        for value in linear.node.outputs:
+            self._maps[value] = result if value is output else Affine.identity(rank_of(value) or _STATE)
+            self._origin[value] = origin
 
     def _reach(self, value: ir.Value, rank: int) -> Reach:
         return reach(value, rank, self._pairs, self._maps, self._constants)
 
     def _rank_behind(self, linear: Linear, one: Affine | None) -> int | None:
         known = rank_of(linear.node.outputs[0])
-        return known if known is not None or one is None else one.rank
+        return known if known is not None or one is None else one.rank + linear.pins
 
     def _block(self, visit: Visit, other: ir.Node, reason: str) -> None:
         """Every constant of a node that changed is not certified; those that did not say nothing of the maps."""
@@ -218,29 +224,38 @@ class _Solver:
         same = linear.group == theirs.group and same_attributes(linear.node, theirs.node)
         if rows.shape != their_rows.shape or not same:
             return nothing, "it has another shape, or other attributes, than in the reference"
-        vectors = one.vectors(linear.in_axis, inputs * linear.group)
+        incoming = linear.incoming(one, outputs, inputs)
         bias, their_bias = linear.bias(self._constants, outputs), theirs.bias(self._others, outputs)
-        if vectors is None or bias is None or their_bias is None:
+        if incoming is None or bias is None or their_bias is None:
             return nothing, _OTHER_AXIS
-        if _any_shift(vectors[1]) and linear.pads:
+        in_scale, in_shift = incoming
+        if _any_shift(in_shift) and linear.pads:
             return nothing, "a shift in front of it meets its zero padding"
-        in_scale, in_shift = (linear.of_inputs(vector, outputs) for vector in vectors)
+        if isinstance(linear, Recurrent) and isinstance(theirs, Recurrent):
+            if not linear.keeps(self._constants, theirs, self._others):
+                return nothing, "what it has beside the weights of its input changed"
         product = _Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
+        codes, their_codes = codes_of(slot[0], self._constants), codes_of(slot[1], self._others)
+        stored = theirs.node, slot[1], new
+        if codes is not None and their_codes is not None:
+            if not codes.has_codes_of(their_codes):
+                return nothing, "its integers are others than in the reference"
+            product = replace(product, rows=linear.rows(codes.step), theirs=theirs.rows(their_codes.step))
+            stored = their_codes.node, their_codes.node.inputs[1], their_codes.step
         scale = self._choose_scale(product, visit.reach, linear, rank)
-        visit.drafts.append(self._weight_draft(product, scale, theirs, new, visit))
-        moved, size = product.moved(in_shift)
+        visit.drafts.append(self._weight_draft(product, scale, theirs, *stored))
+        moved, size = (product if codes is None else replace(product, rows=linear.rows(codes.numbers))).moved(in_shift)
         shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit, rank)
-        return Affine.per_channel(scale, shift, rank=rank, axis=linear.out_axis), ""
+        return linear.outgoing(scale, shift, rank), ""
 
     def _choose_scale(self, product: _Product, ahead: Reach, linear: Linear, rank: int) -> Numbers:
         estimate = product.estimate
         tolerance = _NEAR * product.epsilon * np.abs(np.nan_to_num(estimate))
-        return choose(estimate, tolerance, ahead.along(linear.out_axis, estimate.size)[0])
+        return choose(estimate, tolerance, linear.along(ahead, estimate.size)[0])
 
     def _weight_draft(
-        self, product: _Product, scale: Numbers, theirs: Linear, stored: NDArray[Any], visit: Visit
+        self, product: _Product, scale: Numbers, theirs: Linear, node: ir.Node, value: ir.Value | None, stored: NDArray[Any]
     ) -> Draft:
-        node, value = theirs.node, theirs.node.inputs[theirs.weight]
         worst, index, expected, unknown, noise = product.compare(scale)
         check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst, is_excused=product.is_excused(scale))
         blocked = _DEAD if unknown else ""
@@ -267,21 +282,25 @@ class _Solver:
         total, stored = biases
         if not theirs.has_bias_slot:
             return _cancelled(total - scale * stored, size)
-        value = given(theirs.node, 2)
-        tensor = self._others.array(value)
+        value = given(theirs.node, theirs.bias_slot)
+        tensor, codes = self._others.array(value), codes_of(value, self._others)
         dtype = self._stored_dtype(theirs) if tensor is None else tensor.dtype
-        shift = _choose_shift(total, scale, stored, dtype, visit.reach.along(linear.out_axis, total.size)[1])
+        unit = None if codes is None else theirs.bias_of(codes.step, total.size).astype(np.float64)
+        shift = _choose_shift(total, scale, stored, dtype, linear.along(visit.reach, total.size)[1], unit)
         with np.errstate(all="ignore"):
             expected, least = (total - shift) / scale, (size + np.abs(shift)) / np.abs(scale)
             if theirs.beta:
                 expected, least = expected / theirs.beta, least / abs(theirs.beta)
                 stored = stored / theirs.beta
         is_absent = tensor is None or theirs.beta == 0
-        numbers = np.zeros(total.size, dtype) if is_absent else np.broadcast_to(_flat(tensor), total.shape)
-        old = None if (given(linear.node, 2) is None) else self._constants.array(given(linear.node, 2))
+        numbers = np.zeros(total.size, dtype) if is_absent else theirs.bias_of(tensor, total.size)
+        old = self._constants.array(given(linear.node, linear.bias_slot))
         same = (old is None and is_absent) or (old is not None and tensor is not None and np.array_equal(old, tensor))
         name = value.name if value is not None and not is_absent else "its bias, which it does not have,"
-        visit.drafts.append(self._term_draft(theirs.node, name or "", numbers, (expected, least), visit, same=same))
+        node, expecting = theirs.node, (expected, least)
+        if codes is not None:
+            node, name, numbers = codes.node, _named(codes.node.inputs[0]), theirs.bias_of(codes.numbers, total.size)
+        visit.drafts.append(self._term_draft(node, name or "", numbers, expecting, visit, same=same, unit=unit))
         return shift
 
     def _stored_dtype(self, linear: Linear) -> np.dtype[Any]:
@@ -298,14 +317,17 @@ class _Solver:
         *,
         same: bool,
         is_scale: bool = False,
+        unit: Numbers | None = None,
     ) -> Draft:
         wanted, size = expected
         largest = float(np.nanmax(np.where(np.isfinite(size), size, 0.0), initial=0.0))
         off = deviations(stored, wanted, largest)
+        if unit is not None:
+            off = np.minimum(off, np.abs(stored - wanted) / unit)
         known = np.where(np.isfinite(off), off, 0.0)
         worst = float(known.max(initial=0.0))
         check = WeightCheck(label_of(node), node.op_type, name, Finding.CERTIFIED, worst)
-        check = replace(check, is_excused=is_excused(stored, wanted, largest))
+        check = replace(check, is_excused=unit is None and is_excused(stored, wanted, largest))
         if worst > 1:
             difference = np.where(known > 0, np.abs(stored.astype(np.float64) - wanted), 0.0)
             terms = float(difference.max() / (epsilon(stored.dtype) * largest)) if largest else worst
@@ -453,7 +475,8 @@ class _Solver:
         settler.settle()
         for visit in self._visits:
             in_front = all(self._is_settled_in_front(settler, visit, value) for value in visit.data)
-            behind = settler.confirmed[visit.output]
+            is_pinned = visit.linear is not None and visit.linear.pins
+            behind = frozenset({"scale", "shift"}) if is_pinned else settler.confirmed[visit.output]
             weights_hold = not any(draft.is_off and "scale" in draft.needs for draft in visit.drafts)
             if weights_hold:
                 behind |= {"scale"}
@@ -622,13 +645,19 @@ class _Product:
 
 
 def _choose_shift(
-    total: Numbers, scale: Numbers, stored: Numbers, dtype: np.dtype[Any], hypotheses: Sequence[Hypothesis]
+    total: Numbers,
+    scale: Numbers,
+    stored: Numbers,
+    dtype: np.dtype[Any],
+    hypotheses: Sequence[Hypothesis],
+    unit: Numbers | None = None,
 ) -> Numbers:
     """The t with total = scale·stored + t that was meant; among the hypotheses is that the bias was left as it is."""
     with np.errstate(all="ignore"):
         estimate = total - scale * stored
         size = np.abs(total) + np.abs(scale * stored)
-        near = 16 * np.abs(scale) * ulps(np.nan_to_num(stored), dtype) + FLOAT64 * size
+        step = 16 * ulps(np.nan_to_num(stored), dtype) if unit is None else unit
+        near = np.abs(scale) * step + FLOAT64 * size
     return choose(estimate, np.nan_to_num(near), hypotheses)
 
 
