@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.affine import Affine
+from bnfold.verifying.certificate.attention import pull_product, push_product
 from bnfold.verifying.certificate.reading import attribute, given, is_standard, shape_of
 
 if TYPE_CHECKING:
@@ -32,16 +33,33 @@ _MEANS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 _MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _PARTS = frozenset({"Split", "Slice", "Gather"})
 _SUMS = frozenset({"Add", "Sum"})
+_BLOCKS = frozenset({"DepthToSpace", "SpaceToDepth"})
+_KINDS = (
+    _FREE | _HOMOGENEOUS | _MAXIMA | _MEANS | _MOVES | _PARTS | _SUMS
+    | {"Concat", "DepthToSpace", "MatMul", "Mul", "Neg", "Pad", "Resize", "SpaceToDepth", "Sub"}
+)  # fmt: skip
 _LARGEST = 1 << 24  # elements of a map that is reshaped
 _CLOSE = 1e-9
 
 
-def is_carrier(node: ir.Node) -> bool:
-    """Whether this module knows an operator."""
-    kinds = (
-        _FREE | _HOMOGENEOUS | _MAXIMA | _MEANS | _MOVES | _PARTS | _SUMS | {"Sub", "Mul", "Concat", "Resize", "Pad"}
+def is_carrier(node: ir.Node, constants: Constants) -> bool:
+    """Whether this module knows an operator; one with weights is no carrier, and is asked for before."""
+    return is_standard(node) and _kind(node, constants) in _KINDS
+
+
+def _kind(node: ir.Node, constants: Constants) -> str:
+    """The operator; of a Clip what it is by its limits."""
+    if node.op_type != "Clip":
+        return node.op_type
+    low, high = (
+        attribute(node, name, None) if given(node, slot) is None else constants.numbers(given(node, slot))
+        for slot, name in ((1, "min"), (2, "max"))
     )
-    return is_standard(node) and node.op_type in kinds
+    if high is not None or given(node, 2) is not None:
+        return "Clip"
+    if low is None and given(node, 1) is None:
+        return "Identity"
+    return "Relu" if low is not None and not np.any(low) else "Clip"
 
 
 def push(node: ir.Node, maps: Sequence[Affine | None], constants: Constants, index: int = 0) -> Affine | None:
@@ -56,31 +74,43 @@ def push(node: ir.Node, maps: Sequence[Affine | None], constants: Constants, ind
     data = [one for one in maps if one is not None]
     if not data:
         return None
-    first, kind = data[0], node.op_type
+    first, kind = data[0], _kind(node, constants)
+    if kind == "MatMul":
+        return push_product(node, *data) if len(data) == 2 else None
     if kind in _SUMS | {"Sub", "Mul", "Concat"}:
         return _combined(node, data) if len(data) == len(node.inputs) else None
     if len(data) != 1 or maps[0] is None:
         return None
+    if kind == "Neg":
+        return Affine(first.scale, -first.shift)
+    if kind in _BLOCKS:
+        return _in_blocks(node, first, spread=kind == "SpaceToDepth")
     if kind in _MOVES:
         return _moved(node, first, constants)
     if kind in _PARTS:
         return _part(node, first, constants, index)
     if kind in {"ReduceMean", "ReduceMax"} and not first.is_identity and not _reduces_space(node, constants):
         return None
-    return _reduced(node, first, first) if _allows(node, first) else None
+    return _reduced(node, kind, first) if _allows(node, kind, first) else None
 
 
 def pull(node: ir.Node, slot: int, wanted: Affine, constants: Constants, index: int = 0) -> Affine | None:
     """The map of one input that gives the output ``wanted``; that of a sum has the whole shift."""
-    kind, data = node.op_type, node.inputs[slot]
+    kind, data = _kind(node, constants), node.inputs[slot]
     if data is None:
         return None
     if kind in _SUMS | {"Sub", "Mul"}:
         return _of_rank(wanted, data)
     if kind == "Concat":
         return _slice_of_concat(node, slot, wanted)
+    if kind == "MatMul":
+        return pull_product(node, slot, wanted)
     if slot != 0:
         return None
+    if kind == "Neg":
+        return Affine(wanted.scale, -wanted.shift)
+    if kind in _BLOCKS:
+        return _in_blocks(node, wanted, spread=kind == "DepthToSpace")
     if kind in _MOVES:
         return _moved(node, wanted, constants, back=True)
     if kind in _PARTS:
@@ -90,7 +120,7 @@ def pull(node: ir.Node, slot: int, wanted: Affine, constants: Constants, index: 
         return None
     if wanted.rank != len(shape):
         return _raised(node, wanted, constants, len(shape))
-    return wanted if _allows(node, wanted) else None
+    return wanted if _allows(node, kind, wanted) else None
 
 
 def sum_of(node: ir.Node, maps: Sequence[Affine]) -> Affine | None:
@@ -119,6 +149,32 @@ def _combined(node: ir.Node, data: Sequence[Affine]) -> Affine | None:
     return Affine(left.scale * right.scale, np.zeros((1,) * rank))
 
 
+def _in_blocks(node: ir.Node, one: Affine, *, spread: bool) -> Affine | None:
+    """Along channels: what each of the deep ones has of the block that it is from, or what all of a block have."""
+    size = int(attribute(node, "blocksize", 1)) ** 2
+    mode = attribute(node, "mode", "DCR")
+    is_inner = node.op_type == "DepthToSpace" and mode in {"CRD", b"CRD"}  # the place in the block counts faster
+    if not one.axes <= {1} or one.rank != 4:
+        return None
+
+    def spread_out(array: Numbers) -> Numbers:
+        vector = array.reshape(-1)
+        return (np.repeat(vector, size) if is_inner else np.tile(vector, size)).reshape(1, -1, 1, 1)
+
+    def gathered(array: Numbers) -> Numbers:
+        vector = array.reshape(-1)
+        blocks = vector.reshape(-1, size).T if is_inner else vector.reshape(size, -1)
+        return (blocks[0] if (blocks == blocks[0]).all() else np.full(0, 0.0)).reshape(1, -1, 1, 1)
+
+    def moved(array: Numbers) -> Numbers:
+        if array.size == 1:
+            return array
+        return spread_out(array) if spread else gathered(array)
+
+    scale, shift = moved(one.scale), moved(one.shift)
+    return Affine(scale, shift) if scale.size and shift.size else None
+
+
 def _reduces_space(node: ir.Node, constants: Constants) -> bool:
     """Whether the axes that are reduced are some behind the channels."""
     listed = constants.array(given(node, 1)) if len(node.inputs) > 1 else attribute(node, "axes", None)
@@ -128,9 +184,8 @@ def _reduces_space(node: ir.Node, constants: Constants) -> bool:
     return len(listed) > 0 and all(int(axis) % len(shape) > 1 for axis in listed)
 
 
-def _allows(node: ir.Node, one: Affine) -> bool:
+def _allows(node: ir.Node, kind: str, one: Affine) -> bool:
     """Whether an operator on single elements, or on windows, lets a map pass."""
-    kind = node.op_type
     if kind in _FREE:
         return True
     is_positive = bool((one.scale > 0).all())
@@ -141,16 +196,21 @@ def _allows(node: ir.Node, one: Affine) -> bool:
     if kind == "Pad":
         return not one.shift.any() and attribute(node, "mode", b"constant") in {"constant", b"constant"}
     pads = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in {"NOTSET", "VALID"}
-    return kind in _MEANS | {"Resize"} and not (kind == "AveragePool" and pads and one.shift.any())
+    counts_pads = kind == "AveragePool" and pads and (attribute(node, "count_include_pad", 0) or _rounds_up(node))
+    return kind in _MEANS | {"Resize"} and not (counts_pads and one.shift.any())
 
 
-def _reduced(node: ir.Node, one: Affine, like: Affine) -> Affine | None:
+def _rounds_up(node: ir.Node) -> bool:
+    """Whether a window may lie beside the data, of which runtimes make what they like."""
+    return bool(attribute(node, "ceil_mode", 0))
+
+
+def _reduced(node: ir.Node, kind: str, one: Affine) -> Affine | None:
     """Of operators on windows: the map may vary along the channels only."""
-    kind = node.op_type
     if kind in _FREE | _HOMOGENEOUS or one.is_identity:
-        rank = _output_rank(node, like.rank)
+        rank = _output_rank(node, one.rank)
         return one if rank == one.rank else Affine.identity(rank) if rank is not None and one.is_identity else None
-    output = _output_rank(node, like.rank)
+    output = _output_rank(node, one.rank)
     if not one.axes <= {1} or output not in {one.rank, 2}:
         return None
     if output == one.rank:
@@ -161,7 +221,7 @@ def _reduced(node: ir.Node, one: Affine, like: Affine) -> Affine | None:
 def _raised(node: ir.Node, wanted: Affine, constants: Constants, rank: int) -> Affine | None:
     """Back through a reduction that drops the axes behind the channels."""
     is_reduction = node.op_type in {"ReduceMean", "ReduceMax"} and _reduces_space(node, constants)
-    if not is_reduction or wanted.rank != 2 or not _allows(node, wanted):
+    if not is_reduction or wanted.rank != 2 or not _allows(node, node.op_type, wanted):
         return None
     return wanted.map(lambda array: array.reshape(array.shape + (1,) * (rank - 2)))
 

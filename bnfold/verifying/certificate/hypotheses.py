@@ -97,11 +97,13 @@ class Reach:
 def reach(value: ir.Value, rank: int, pairs: Pairs, known: Mapping[ir.Value, Affine], constants: Constants) -> Reach:
     """Walk forward from a tensor of ``rank`` axes, the nearest first."""
     found = Reach()
-    waiting: deque[tuple[ir.Value, Back]] = deque([(value, lambda one: one)])
-    while waiting and len(found.tensors) < _MOST_TENSORS:
-        tensor, back = waiting.popleft()
-        if tensor in found.tensors:
+    waiting: deque[tuple[ir.Value, Back, int]] = deque([(value, lambda one: one, 0)])
+    seen: set[tuple[ir.Value, int]] = set()  # behind a product of two tensors, once for each operand
+    while waiting and len(seen) < _MOST_TENSORS:
+        tensor, back, operand = waiting.popleft()
+        if (tensor, operand) in seen:
             continue
+        seen.add((tensor, operand))
         found.tensors.add(tensor)
         axes = rank if tensor is value else rank_of(tensor)
         if axes is None:
@@ -111,7 +113,9 @@ def reach(value: ir.Value, rank: int, pairs: Pairs, known: Mapping[ir.Value, Aff
         if tensor in found.picked:
             found.parts.update(range(known_before, len(found.maps)))
         for node, slot in tensor.uses():
-            waiting.extend(_behind(node, slot, axes, back, found, pairs, known, constants))
+            further = _behind(node, slot, axes, back, found, pairs, known, constants)
+            number = slot if node.op_type == "MatMul" else operand
+            waiting.extend((output, through, number) for output, through in further)
             if tensor in found.picked or node.op_type in PICKERS:
                 found.picked.update(node.outputs)
     return found
@@ -144,7 +148,8 @@ def _behind(
         # A term that stays takes any shift in; a scale is that behind it.
         found.readers.add(node)
         return [(node.outputs[0], lambda wanted: back(Affine(wanted.scale, np.zeros_like(wanted.shift))))]
-    if not is_carrier(node) or affine_of(node, constants, rank) is not None:
+    is_affine = node.op_type != "Neg" and affine_of(node, constants, rank) is not None
+    if not is_carrier(node, constants) or is_affine:
         found.readers.add(node)
         return []
     other = _other_operand(node, slot, known)

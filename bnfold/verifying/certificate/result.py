@@ -112,6 +112,7 @@ class Certificate:
     Attributes:
         weights: Those that changed, and those that should have.
         removed: The nodes of the reference, affines all, that the candidate does not have, with their operators.
+        joined: The nodes of the reference that became part of one convolution, with the branches beside them, likewise.
         lost: The other nodes of the reference for which nothing was found in the candidate, likewise.
         added: The candidate's constant terms that the reference does not have.
         extra: The candidate's other nodes that stand for none of the reference, likewise.
@@ -123,6 +124,7 @@ class Certificate:
 
     weights: tuple[WeightCheck, ...] = ()
     removed: tuple[tuple[str, str], ...] = ()
+    joined: tuple[tuple[str, str], ...] = ()
     lost: tuple[tuple[str, str], ...] = ()
     added: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()

@@ -185,7 +185,7 @@ class Settler:
             return self._ask_weights(self._by_node[node], one, open_), [], nothing
         if self._pins(node) and one.is_identity:
             return open_, [], nothing
-        if not is_carrier(node) or node.op_type in PICKERS:
+        if not is_carrier(node, self.constants) or node.op_type in PICKERS:
             return nothing, [], nothing
         if node.op_type in _SHIFTLESS:
             return open_ & {"shift"}, outputs, open_ & {"scale"}

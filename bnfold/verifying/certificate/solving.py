@@ -147,7 +147,7 @@ class _Solver:
         is_same = same_attributes(node, other)
         for index, value in enumerate(node.outputs):
             result = None
-            if is_carrier(node) and data and is_same and not plain:
+            if is_carrier(node, self._constants) and data and is_same and not plain:
                 with np.errstate(all="ignore"):
                     result = push(node, maps, self._constants, index)
             if result is None:
@@ -185,6 +185,8 @@ class _Solver:
         if data is None or one is None or rank is None:
             return
         ahead = Reach() if linear.pins else self._reach(output, rank)
+        choices = self._pairs.choices.get(linear.node, ())
+        ahead.maps += [followed_by(one, last) if is_behind else last for last, is_behind in choices if last.rank == rank]
         visit = Visit(linear.node, [data], output, ahead, linear=linear)
         self._visits.append(visit)
         result, blocked = self._solve_rows(linear, theirs, one, rank, visit)
@@ -541,7 +543,7 @@ class _Solver:
         while node is not None and not behind:
             if node in self._pairs.removed:
                 return [node]
-            if not is_carrier(node) or len(node.inputs) == 0 or node.inputs[0] is None:
+            if not is_carrier(node, self._constants) or len(node.inputs) == 0 or node.inputs[0] is None:
                 break
             node = node.inputs[0].producer()
         return behind
