@@ -67,11 +67,12 @@ class Repro:
             (self._folder / "candidate.onnx").write_bytes(located.candidate)
             _write_arrays(self._folder / "part.npz", located.feeds)
             found = located.divergence
+            part = ["bnfold", "verify", "reference.onnx", "candidate.onnx", "--inputs", "part.npz", *limits]
             lines += [
                 f"The first tensor that parts is '{found.candidate}', where the reference has '{found.reference}'.",
                 "The nodes in front of it alone, on what the reference has there; in this folder:",
                 "",
-                f"    {shlex.join(['bnfold', 'verify', 'reference.onnx', 'candidate.onnx', '--inputs', 'part.npz', *limits])}",
+                f"    {shlex.join(part)}",
                 "",
             ]
         (self._folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

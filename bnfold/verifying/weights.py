@@ -55,14 +55,17 @@ def check_weights(certificate: Certificate, *, is_ours: bool, decides: bool = Tr
 def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[Check]:
     """That only what the fold names is gone or has other weights; without a fold, what is otherwise."""
     other = bool(certificate.changes)
-    if certificate.reason or not (certificate.removed or certificate.weights or other):
+    if certificate.reason or not (certificate.removed or certificate.joined or certificate.weights or other):
         return []
     if fold is None:
         return [Check("structure", Verdict.NOTE, _difference(certificate))]
-    named = {entry.node for entry in fold.folded} | {node for entry in fold.merged for node in entry.nodes}
+    named = {entry.node for entry in fold.folded}
+    joined = {node for entry in fold.merged for node in (*entry.nodes, entry.sum)}
+    joined |= {node for entry in fold.folded for node in entry.through}  # the sum of one that went into its sibling
     taken = {one.node for entry in fold.folded for one in entry.into} | {entry.into.node for entry in fold.merged}
     # Of a row of constants that folded as one, the account names one.
     removed = [name for name, kind in certificate.removed if kind == "BatchNormalization" and name not in named]
+    removed += [name for name, _ in certificate.joined if name not in named | joined]
     weights = (one for one in certificate.weights if one.is_changed)
     changed = [one.node for one in weights if one.node not in taken | set(certificate.added)]
     if other:  # merged branches, repairs; or what no fold does
@@ -75,6 +78,9 @@ def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[C
 
 def _difference(certificate: Certificate) -> str:
     parts = [f"{count} {kind} removed" for kind, count in Counter(kind for _, kind in certificate.removed).items()]
+    if certificate.joined:
+        kinds = Counter(kind for _, kind in certificate.joined)
+        parts.append(f"joined with a convolution: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     if certificate.added:
         parts.append(f"{len(certificate.added)} constant terms added")
     parts.append(f"{len({one.node for one in certificate.weights})} nodes with other weights")

@@ -201,8 +201,8 @@ def test_the_commands_of_a_repro_have_the_limits_that_were_asked_for(tmp_path):
     options = {"timeout": 90.5, "memory_limit": (1 << 30) + 1, "levels": ["all"], "jobs": 2}
     assert not verify(reference, candidate, save_repro=tmp_path / "repro", **options)
     whole, part = re.findall(r"^    (.*)$", (tmp_path / "repro" / "README.md").read_text(), re.MULTILINE)
-    assert shlex.split(whole)[6:] == "--level all --timeout 90.5 --memory-limit 1025 --jobs 2".split()
-    assert shlex.split(part)[6:] == "--timeout 90.5 --memory-limit 1025".split()
+    assert shlex.split(whole)[6:] == ["--level", "all", "--timeout", "90.5", "--memory-limit", "1025", "--jobs", "2"]
+    assert shlex.split(part)[6:] == ["--timeout", "90.5", "--memory-limit", "1025"]
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):

@@ -4,8 +4,8 @@
     pairing.py     which tensor of the candidate stands where one of the reference stood
     hypotheses.py  what a fold may have made of a tensor
     carrying.py    how that passes through operators without weights
-    kinds.py       operators with weights: linear.py, contraction.py, recurrent.py, and quantised.py where these are integers
-    solving.py     what each weight must be, and whether it is
+    kinds.py       operators with weights: linear.py, contraction.py, recurrent.py; quantised.py: integers
+    solving.py     what each weight must be, and whether it is: product.py
     reading.py     constants, affines and shapes
     rounding.py    units in the last place
     overlooked.py  what changed, and was not solved

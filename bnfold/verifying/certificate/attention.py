@@ -36,7 +36,7 @@ def push_product(node: ir.Node, left: Affine, right: Affine) -> Affine | None:
     if right.shift.any() and not (_sums_to_one(node.inputs[0]) and left.is_identity):
         return None
     rank = max(left.rank, right.rank)
-    rows, columns = (one.map(lambda array, r=one.rank: array.reshape((1,) * (rank - r) + array.shape)) for one in (left, right))  # type: ignore[misc]
+    rows, columns = (_widened(one, rank) for one in (left, right))
     return Affine(rows.scale * columns.scale, columns.shift)
 
 
@@ -56,6 +56,10 @@ def pull_product(node: ir.Node, slot: int, wanted: Affine) -> Affine | None:
 def _passes(one: Affine, axis: int) -> bool:
     """Whether nothing varies along an axis."""
     return axis % one.rank not in one.axes
+
+
+def _widened(one: Affine, rank: int) -> Affine:
+    return one.map(lambda array: array.reshape((1,) * (rank - one.rank) + array.shape))
 
 
 def _evened(one: Affine, axis: int) -> Affine:

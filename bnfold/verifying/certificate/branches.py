@@ -124,7 +124,9 @@ def _leaves(node: ir.Node, slot: int) -> list[tuple[ir.Node, int, float]]:
         value = parent.inputs[place]
         inner = None if value is None else value.producer()
         if inner is not None and inner.op_type in _SUMS and is_standard(inner) and _is_private(value):
-            waiting += [(inner, i, -own if inner.op_type == "Sub" and i == 1 else own) for i in range(len(inner.inputs))]
+            waiting += [
+                (inner, i, -own if inner.op_type == "Sub" and i == 1 else own) for i in range(len(inner.inputs))
+            ]
         else:
             found.append((parent, place, own))
     return found
@@ -206,7 +208,16 @@ def _as_branch(value: ir.Value | None, host: _Branch, constants: Constants) -> _
     weight = np.zeros((inputs, host.weight.shape[1], *(1,) * axes))
     weight[np.arange(inputs), np.arange(inputs) % host.weight.shape[1]] = 1.0
     identity = _Branch(
-        host.data, weight, np.zeros(inputs), (0,) * axes, (0,) * axes, (1,) * axes, (1,) * axes, (), None, _nothing(weight)
+        host.data,
+        weight,
+        np.zeros(inputs),
+        (0,) * axes,
+        (0,) * axes,
+        (1,) * axes,
+        (1,) * axes,
+        (),
+        None,
+        _nothing(weight),
     )
     return identity if value is host.data else _affines_of(value, identity, constants)
 
@@ -258,7 +269,7 @@ def _replace(
     has_bias = given(convs[0], 2) is not None or bool(joined[1].any())
     is_whole = node.inputs[1 - slot] is last
     output = ir.Value(name=node.outputs[0].name if is_whole else last.name, shape=last.shape, type=last.type)
-    new = ir.Node("", "Conv", [host.data], list(convs[0].attributes.values()), name=named.name, outputs=[output])
+    new = ir.Node("", "Conv", [host.data], list(convs[0].attributes.values()), name=label_of(named), outputs=[output])
     assert graph is not None  # noqa: S101 - it was found in one
     for kind, array in zip(("weight", "bias") if has_bias else ("weight",), joined, strict=False):
         value = ir.Value(name=f"{output.name}: joined {kind}", const_value=ir.tensor(array))
@@ -275,7 +286,10 @@ def _replace(
     ir.convenience.replace_all_uses_with(node.outputs[0], left, replace_graph_outputs=True)
     inner = [found.pop(conv) for conv in convs if conv in found]
     before = [one for entry in inner for one in entry.nodes]
-    affines = (*(one for entry in inner for one in entry.affines), *((one.affine, one.conv is None) for one in (host, branch)))
+    affines = (
+        *(one for entry in inner for one in entry.affines),
+        *((one.affine, one.conv is None) for one in (host, branch)),
+    )
     gone = [(label_of(one), one.op_type) for one in (*host.nodes, *branch.nodes, node)]
     nodes = tuple(one for one in dict.fromkeys((*before, *gone)) if one != (label_of(named), "Conv"))
     found[new] = Joined(new, nodes, affines)

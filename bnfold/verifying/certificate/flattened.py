@@ -48,7 +48,7 @@ def _makes_rows(node: ir.Node, reshape: ir.Node, constants: Constants) -> bool:
         return False
     if constants.is_constant(node.inputs[0]) or node.graph is not reshape.graph:
         return False
-    return shape.tolist() == [-1, weight.shape[1]]
+    return bool(shape.tolist() == [-1, weight.shape[1]])
 
 
 def _swap(node: ir.Node, reshape: ir.Node, constants: Constants) -> None:

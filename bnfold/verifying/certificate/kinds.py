@@ -19,8 +19,4 @@ __all__ = ["linear_of"]
 
 def linear_of(node: ir.Node, constants: Constants) -> Linear | None:
     """The linear operator that a node is; None if it is none, or its weights are no constants."""
-    for find in (product_of, contraction_of, recurrent_of):
-        found = find(node, constants)
-        if found is not None:
-            return found
-    return None
+    return product_of(node, constants) or contraction_of(node, constants) or recurrent_of(node, constants)

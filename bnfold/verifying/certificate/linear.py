@@ -115,6 +115,10 @@ class Linear:
         """What a scale, and a shift, for each row may be."""
         return ahead.along(self.out_axis, outputs)
 
+    def changed_beside(self, constants: Constants, theirs: Linear, others: Constants) -> bool:
+        """Whether a constant changed that neither weights nor bias are."""
+        return False
+
     def bias_of(self, array: Array, outputs: int) -> Array:
         """A stored bias as one number for each row."""
         return np.broadcast_to(array.reshape(-1), (outputs,))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.verifying.certificate.reading import Constants, is_inference, is_standard, operand_of
+from bnfold.verifying.certificate.reading import Constants, is_inference, is_standard, label_of, operand_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -207,7 +207,7 @@ class _Walk:
         """How sure it is that two nodes of one operator are the same one."""
         if not self._is_named:
             return int(self._same_constants(node, other))
-        named = 4 if node.name and node.name == other.name else 0
+        named = 4 if node.name and node.name == label_of(other) else 0
         named += 2 if node.outputs[0].name == other.outputs[0].name else 0
         return named + self._same_constants(node, other)
 

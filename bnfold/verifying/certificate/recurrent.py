@@ -1,6 +1,6 @@
 """RNN, GRU and LSTM by the weights of their input: what they write is what it was, whatever is in front of them.
 
-    W [directions, gates·hidden, inputs]   B [directions, 2·gates·hidden], of which the first half stands beside W
+W [directions, gates·hidden, inputs]   B [directions, 2·gates·hidden], of which the first half stands beside W
 """
 
 from __future__ import annotations
@@ -70,19 +70,21 @@ class Recurrent(Linear):
         """The first half of each direction."""
         return self._halves(array, outputs)[:, 0].reshape(-1)
 
-    def keeps(self, constants: Constants, theirs: Recurrent, others: Constants) -> bool:
-        """Whether all is the same that does not stand beside the input."""
+    def changed_beside(self, constants: Constants, theirs: Linear, others: Constants) -> bool:
+        """Whether anything changed that does not stand beside the input: the recurrent weights, their half of B."""
         slots = [slot for slot in range(2, max(len(self.node.inputs), len(theirs.node.inputs))) if slot != 3]
         for slot in slots:
             old, new = constants.array(given(self.node, slot)), others.array(given(theirs.node, slot))
             if (old is None) != (new is None) or (old is not None and not np.array_equal(old, new)):  # type: ignore[arg-type]
-                return False
+                return True
         old, new = (one.array(given(node, 3)) for one, node in ((constants, self.node), (others, theirs.node)))
         if old is None and new is None:
-            return True
+            return False
         outputs = (old if old is not None else new).size // 2  # type: ignore[union-attr]
-        rest = [np.zeros(outputs) if one is None else self._halves(one, outputs)[:, 1].reshape(-1) for one in (old, new)]
-        return np.array_equal(*rest)
+        left, right = (
+            np.zeros(outputs) if one is None else self._halves(one, outputs)[:, 1].reshape(-1) for one in (old, new)
+        )
+        return not np.array_equal(left, right)
 
     def _halves(self, array: Array, outputs: int) -> Array:
         return array.reshape(-1, 2, outputs // (array.shape[0] if array.ndim == 2 else 1))

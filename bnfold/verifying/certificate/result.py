@@ -39,8 +39,8 @@ class WeightCheck:
         terms: The same distance, in units of the largest term that it is a sum of: what cancels has lost those bits
             before it was stored.
         is_changed: Whether it has other bytes than in the reference.
-        is_excused: Whether a number in it is more than 1 ulp off, and certified, for float64 itself tells no more: one of
-            float64, or a sum that cancels.
+        is_excused: Whether a number in it, of float64 or a sum that cancels, is more than 1 ulp off, and certified, for
+            float64 tells no more.
     """
 
     node: str

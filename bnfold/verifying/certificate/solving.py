@@ -13,8 +13,7 @@ not certified, and says why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +23,9 @@ from bnfold.verifying.certificate.attributes import same_attributes
 from bnfold.verifying.certificate.carrying import is_carrier, push
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
 from bnfold.verifying.certificate.kinds import linear_of
-from bnfold.verifying.certificate.linear import Linear
 from bnfold.verifying.certificate.overlooked import is_same
-from bnfold.verifying.certificate.quantised import Codes, codes_of
-from bnfold.verifying.certificate.recurrent import Recurrent
+from bnfold.verifying.certificate.product import Product, any_shift
+from bnfold.verifying.certificate.quantised import codes_of
 from bnfold.verifying.certificate.reading import (
     Constants,
     affine_of,
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bnfold.verifying.certificate.hypotheses import Hypothesis
+    from bnfold.verifying.certificate.linear import Linear
     from bnfold.verifying.certificate.pairing import Pairs
 
     Numbers = NDArray[np.float64]
@@ -186,7 +185,9 @@ class _Solver:
             return
         ahead = Reach() if linear.pins else self._reach(output, rank)
         choices = self._pairs.choices.get(linear.node, ())
-        ahead.maps += [followed_by(one, last) if is_behind else last for last, is_behind in choices if last.rank == rank]
+        ahead.maps += [
+            followed_by(one, last) if is_behind else last for last, is_behind in choices if last.rank == rank
+        ]
         visit = Visit(linear.node, [data], output, ahead, linear=linear)
         self._visits.append(visit)
         result, blocked = self._solve_rows(linear, theirs, one, rank, visit)
@@ -231,12 +232,11 @@ class _Solver:
         if incoming is None or bias is None or their_bias is None:
             return nothing, _OTHER_AXIS
         in_scale, in_shift = incoming
-        if _any_shift(in_shift) and linear.pads:
+        if any_shift(in_shift) and linear.pads:
             return nothing, "a shift in front of it meets its zero padding"
-        if isinstance(linear, Recurrent) and isinstance(theirs, Recurrent):
-            if not linear.keeps(self._constants, theirs, self._others):
-                return nothing, "what it has beside the weights of its input changed"
-        product = _Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
+        if linear.changed_beside(self._constants, theirs, self._others):
+            return nothing, "what it has beside the weights of its input changed"
+        product = Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
         codes, their_codes = codes_of(slot[0], self._constants), codes_of(slot[1], self._others)
         stored = theirs.node, slot[1], new
         if codes is not None and their_codes is not None:
@@ -244,19 +244,25 @@ class _Solver:
                 return nothing, "its integers are others than in the reference"
             product = replace(product, rows=linear.rows(codes.step), theirs=theirs.rows(their_codes.step))
             stored = their_codes.node, their_codes.node.inputs[1], their_codes.step
-        scale = self._choose_scale(product, visit.reach, linear, rank)
+        scale = self._choose_scale(product, visit.reach, linear)
         visit.drafts.append(self._weight_draft(product, scale, theirs, *stored))
         moved, size = (product if codes is None else replace(product, rows=linear.rows(codes.numbers))).moved(in_shift)
-        shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit, rank)
+        shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit)
         return linear.outgoing(scale, shift, rank), ""
 
-    def _choose_scale(self, product: _Product, ahead: Reach, linear: Linear, rank: int) -> Numbers:
+    def _choose_scale(self, product: Product, ahead: Reach, linear: Linear) -> Numbers:
         estimate = product.estimate
         tolerance = _NEAR * product.epsilon * np.abs(np.nan_to_num(estimate))
         return choose(estimate, tolerance, linear.along(ahead, estimate.size)[0])
 
     def _weight_draft(
-        self, product: _Product, scale: Numbers, theirs: Linear, node: ir.Node, value: ir.Value | None, stored: NDArray[Any]
+        self,
+        product: Product,
+        scale: Numbers,
+        theirs: Linear,
+        node: ir.Node,
+        value: ir.Value | None,
+        stored: NDArray[Any],
     ) -> Draft:
         worst, index, expected, unknown, noise = product.compare(scale)
         check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst, is_excused=product.is_excused(scale))
@@ -278,7 +284,6 @@ class _Solver:
         biases: tuple[Numbers, Numbers],
         size: Numbers,
         visit: Visit,
-        rank: int,
     ) -> Numbers:
         """The shift of the output, after a comparison of the biases."""
         total, stored = biases
@@ -295,7 +300,7 @@ class _Solver:
                 expected, least = expected / theirs.beta, least / abs(theirs.beta)
                 stored = stored / theirs.beta
         is_absent = tensor is None or theirs.beta == 0
-        numbers = np.zeros(total.size, dtype) if is_absent else theirs.bias_of(tensor, total.size)
+        numbers = np.zeros(total.size, dtype) if tensor is None or is_absent else theirs.bias_of(tensor, total.size)
         old = self._constants.array(given(linear.node, linear.bias_slot))
         same = (old is None and is_absent) or (old is not None and tensor is not None and np.array_equal(old, tensor))
         name = value.name if value is not None and not is_absent else "its bias, which it does not have,"
@@ -567,85 +572,6 @@ class _Solver:
                 )  # fmt: skip
 
 
-@dataclass
-class _Product:
-    """The weights of both models as rows, and what the reference's are multiplied by."""
-
-    rows: NDArray[Any]
-    theirs: NDArray[Any]
-    in_scale: Numbers
-    alpha: float
-    their_alpha: float
-
-    @property
-    def epsilon(self) -> float:
-        return epsilon(self.theirs.dtype)
-
-    def is_unchanged(self) -> bool:
-        return self.rows.dtype == self.theirs.dtype and bool((self.rows == self.theirs).all())
-
-    def _chunks(self) -> Iterator[tuple[slice, Numbers, NDArray[Any]]]:
-        outputs, inputs, taps = self.rows.shape
-        step = max(1, _CHUNK // max(1, inputs * taps))
-        for start in range(0, outputs, step):
-            part = slice(start, min(start + step, outputs))
-            with np.errstate(all="ignore"):
-                exact = self.alpha / self.their_alpha * self.rows[part].astype(np.float64)
-                yield part, exact * self.in_scale[part, :, None], self.theirs[part]
-
-    @cached_property
-    def estimate(self) -> Numbers:
-        """The scale of each output that explains its row best; nan where none does."""
-        result = np.empty(len(self.rows))
-        with np.errstate(all="ignore"):
-            for part, exact, stored in self._chunks():
-                wide = stored.astype(np.float64)
-                exact = np.where(np.isfinite(exact), exact, 0.0)
-                wide = np.where(exact == 0, 0.0, wide)
-                largest = np.abs(wide).max(axis=(1, 2), keepdims=True)
-                wide, exact = wide / largest, exact / largest  # float16 and tiny numbers square to 0
-                result[part] = (exact * wide).sum((1, 2)) / (wide * wide).sum((1, 2))
-        return result
-
-    def compare(self, scale: Numbers) -> tuple[float, tuple[int, ...], float, bool, float]:
-        """The largest deviation in ulps, where, what should be there; whether some are unknown; the noise in a row."""
-        worst, index, expected, unknown, noise = 0.0, (0, 0, 0), 0.0, False, 0.0
-        for part, exact, stored in self._chunks():
-            with np.errstate(all="ignore"):
-                wanted = exact / scale[part, None, None]
-                off = deviations(stored, wanted, np.abs(wanted) if stored.dtype == np.float64 else 0.0)
-                unknown |= not np.isfinite(off).all()
-                known = np.nan_to_num(off, nan=0.0, posinf=0.0)
-                if not known.size or known.max() <= max(worst, 1.0):
-                    worst = max(worst, float(known.max(initial=0.0)))
-                    continue
-                fitted = deviations(stored, exact / self.estimate[part, None, None], 0.0)
-            noise = max(noise, float(np.nan_to_num(fitted, nan=0.0, posinf=0.0).max()))
-            place = np.unravel_index(int(known.argmax()), known.shape)
-            worst, expected = float(known[place]), float(wanted[place])
-            index = (int(place[0]) + part.start, int(place[1]), int(place[2]))
-        return worst, index, expected, unknown, noise
-
-    def is_excused(self, scale: Numbers) -> bool:
-        """Whether a weight of float64 is only as right as float64 tells."""
-        return self.theirs.dtype == np.float64 and any(
-            is_excused(stored, exact / scale[part, None, None], np.abs(exact / scale[part, None, None]))
-            for part, exact, stored in self._chunks()
-        )
-
-    def moved(self, in_shift: Numbers) -> tuple[Numbers, Numbers]:
-        """What the shift of the input amounts to for each output, and the sum of the sizes of its terms."""
-        total, size = np.zeros(len(self.rows)), np.zeros(len(self.rows))
-        if not _any_shift(in_shift):
-            return total, size
-        with np.errstate(all="ignore"):
-            for start in range(0, len(self.rows), 64):
-                part = slice(start, start + 64)
-                terms = self.alpha * self.rows[part].astype(np.float64) * in_shift[part, :, None]
-                total[part], size[part] = terms.sum((1, 2)), np.abs(terms).sum((1, 2))
-        return total, size
-
-
 def _choose_shift(
     total: Numbers,
     scale: Numbers,
@@ -665,10 +591,6 @@ def _choose_shift(
 
 def _cancelled(total: Numbers, size: Numbers) -> Numbers:
     return np.where(np.abs(total) <= 1e-13 * size, 0.0, total)
-
-
-def _any_shift(shift: Numbers) -> bool:
-    return bool((np.nan_to_num(shift) != 0).any())
 
 
 def _flat(array: NDArray[Any] | None) -> NDArray[Any]:
