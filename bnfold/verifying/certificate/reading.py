@@ -169,6 +169,10 @@ def _evaluate(node: ir.Node, inputs: list[Array]) -> Array | None:
         return np.asarray(_BINARY[kind](*inputs), first.dtype)
     if kind == "DequantizeLinear" and len(inputs) > 1 and "output_dtype" not in node.attributes:
         return dequantised(node, inputs)
+    if kind == "ConstantOfShape":
+        fill = node.attributes.get("value")
+        number = np.zeros(1, np.float32) if fill is None else fill.as_tensor().numpy()
+        return np.broadcast_to(number.reshape(()), first.tolist()) if prod(first.tolist()) <= _ELEMENTS else None
     if kind == "Shape":
         return np.asarray(first.shape[attribute(node, "start", 0) : attribute(node, "end", None)], np.int64)
     if kind == "Expand" and len(inputs) > 1:
