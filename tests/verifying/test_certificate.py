@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +11,7 @@ import onnx_ir as ir
 import pytest
 
 import bnfold
+from bnfold import modelfile
 from bnfold.folding import ops
 from bnfold.verifying import Verdict, verify
 from bnfold.verifying.certificate import Finding, certify, kinds
@@ -24,6 +26,7 @@ from tests.helpers.networks import Network
 from tests.verifying.faults import FAULTS, NETWORKS, faulty_fold, in_float32, put, small_resnet
 from tests.verifying.networks import random_network
 
+MODELS = sorted(Path(__file__).parents[2].glob("models/*/model.onnx"))
 FOLDED = {
     **{name: make for name, (make, _) in test_mobile.NETWORKS.items()},
     **NETWORKS,
@@ -57,6 +60,15 @@ def test_every_weight_of_a_fold_that_went_into_a_neighbour_is_certified(name):
         {into.node for entry in result.folded for into in entry.into}
     )
     assert max(one.ulps for one in certificate.weights) <= 1
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parent.name)
+def test_every_weight_of_a_network_that_was_trained_is_certified_and_named_by_the_fold(path):
+    reference = modelfile.load(path)
+    result = bnfold.fold(reference)
+    certificate = certify(reference, result.model)
+    assert counts(certificate) == [len(certificate.weights), 0, 0]
+    assert [check.verdict for check in check_structure(certificate, result)] == [Verdict.PASS]
 
 
 def test_a_bias_that_is_an_expression_of_constants_is_certified():
@@ -171,7 +183,7 @@ UNKNOWN = {
     "GatherRule": {"one_position", "embedding"}, "GridSampleRule": {"grid", "regions"}, "HardSigmoidRule": {"in_front"},
     "IfRule": {"behind", "out_of_one_branch"}, "LoopRule": {"loop", "scan"}, "MulRule": {"ratio"},
     "NonlinearRule": {"in_front", "behind"}, "NormalizationRule": {"layer", "instance"},
-    "PReluRule": {"behind", "in_front"}, "PadRule": {"reflection", "more_channels"}, "ReduceRule": {"sum"},
+    "PReluRule": {"behind", "in_front"}, "PadRule": {"reflection", "more_channels"},
     "SliceRule": {"backwards"}, "SumRule": {"mean_of_two"}, "TopKRule": {"top"},
     "WhereRule": {"two_branches", "masked"},
 }  # fmt: skip
@@ -233,6 +245,24 @@ def test_a_wrong_weight_of_a_joined_convolution_is_found_with_all_of_its_batch_n
     (wrong,) = certify(reference, candidate).of(Finding.WRONG)
     assert wrong.index == (1, 1, 1, 1)
     assert len(wrong.sites) == 3
+
+
+def test_a_matmul_that_changed_places_with_a_reshape_is_certified_under_its_own_name():
+    """As LeViT has it on all of its tokens: a Gemm has a place for the bias."""
+    text = """g (float[N,7,5] x, float[5,4] w, BN4) => (float[M,4] y) {
+        product = MatMul (x, w)
+        shape = Constant <value_ints = [-1, 4]> ()
+        rows = Reshape (product, shape)
+        y = BatchNormalization (rows, scale, bias, mean, var)
+    }"""
+    reference = helpers.model_of(text, dtype="float")
+    result = bnfold.fold(reference)
+    assert "Gemm" in {node.op_type for node in result.model.graph}
+    certificate = certify(reference, result.model)
+    assert counts(certificate) == [2, 0, 0]
+    assert {one.node for one in certificate.weights} == {"product"}
+    (structure,) = check_structure(certificate, result)
+    assert structure.verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("name", ["r", "b"])

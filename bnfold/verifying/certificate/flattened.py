@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.verifying.certificate.reading import attribute, is_standard
+from bnfold.verifying.certificate.reading import attribute, is_standard, label_of
 
 if TYPE_CHECKING:
     from bnfold.verifying.certificate.reading import Constants
@@ -28,16 +28,19 @@ def put_in_order(reference: ir.Model, candidate: ir.Model, constants: Constants)
         candidate: The other model.
         constants: Those of the reference.
     """
-    theirs = {(node.op_type, value.name) for node in candidate.graph for value in node.outputs}
+    theirs = {node.outputs[0].name for node in candidate.graph if node.op_type == "Reshape" and _is_before_gemm(node)}
     for node in list(reference.graph):
-        if node.op_type != "MatMul" or not is_standard(node) or ("Reshape", node.outputs[0].name) not in theirs:
+        if node.op_type != "MatMul" or not is_standard(node) or node.outputs[0].name not in theirs:
             continue
         readers = list(node.outputs[0].uses())
         if len(readers) != 1 or node.outputs[0].is_graph_output() or readers[0].idx != 0:
             continue
-        reshape = readers[0].node
-        if ("Gemm", reshape.outputs[0].name) in theirs and _makes_rows(node, reshape, constants):
-            _swap(node, reshape, constants)
+        if _makes_rows(node, readers[0].node, constants):
+            _swap(node, readers[0].node, constants)
+
+
+def _is_before_gemm(reshape: ir.Node) -> bool:
+    return [use.node.op_type for use in reshape.outputs[0].uses()] == ["Gemm"]
 
 
 def _makes_rows(node: ir.Node, reshape: ir.Node, constants: Constants) -> bool:
@@ -61,8 +64,8 @@ def _swap(node: ir.Node, reshape: ir.Node, constants: Constants) -> None:
     output = reshape.outputs[0]
     rows = ir.Value(name=node.outputs[0].name, type=data.type, shape=ir.Shape([None, matrix.shape[0]]))
     product = ir.Value(name=output.name, type=output.type, shape=output.shape or ir.Shape([None, matrix.shape[1]]))
-    first = ir.Node("", "Reshape", [data, shape], name=node.name, outputs=[rows])
-    second = ir.Node("", "MatMul", [rows, weight], name=reshape.name, outputs=[product])
+    first = ir.Node("", "Reshape", [data, shape], name=label_of(reshape), outputs=[rows])
+    second = ir.Node("", "MatMul", [rows, weight], name=label_of(node), outputs=[product])
     graph.insert_before(node, [first, second])
     ir.convenience.replace_all_uses_with(output, product, replace_graph_outputs=True)
     graph.remove([node, reshape], safe=True)
