@@ -57,7 +57,7 @@ def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[C
     other = bool(certificate.changes)
     if certificate.reason or not (certificate.removed or certificate.joined or certificate.weights or other):
         return []
-    if fold is None:
+    if fold is None or not certificate.is_named:  # the account names a node of a function once, for all of its calls
         return [Check("structure", Verdict.NOTE, _difference(certificate))]
     named = {entry.node for entry in fold.folded}
     joined = {node for entry in fold.merged for node in (*entry.nodes, entry.sum)}

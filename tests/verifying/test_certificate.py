@@ -19,6 +19,7 @@ from bnfold.verifying.certificate.rounding import deviations
 from bnfold.verifying.weights import check_structure, check_weights
 from tests.folding import test_networks as networks
 from tests.folding.networks import test_mobile
+from tests.folding.ops.test_contract import in_a_function
 from tests.folding.test_merging import model_of
 from tests.helpers import models as helpers
 from tests.helpers.models import constant, example, parse, set_constant
@@ -201,9 +202,11 @@ EXAMPLES = [
 @pytest.mark.parametrize(("text", "is_unknown"), EXAMPLES)
 def test_what_each_rule_rewrites_is_certified_or_known_to_be_unknown(text, is_unknown):
     reference = example(text, dtype="float")
-    certificate = certify(reference, bnfold.fold(reference).model)
+    result = bnfold.fold(reference)
+    certificate = certify(reference, result.model)
     assert not certificate.of(Finding.WRONG)
     assert bool(certificate.of(Finding.OPEN)) == is_unknown
+    assert not any(check.verdict is Verdict.FAIL for check in check_structure(certificate, result))
 
 
 @pytest.mark.parametrize("text", [pytest.param(*one.values[:1], id=one.id) for one in EXAMPLES if not one.values[1]])
@@ -220,6 +223,15 @@ def test_no_weight_that_is_moved_is_certified(text):
             assert name in {
                 one.constant for one in certify(reference, candidate).weights if one.finding is not Finding.CERTIFIED
             }
+
+
+def test_a_fold_inside_a_function_names_its_nodes_otherwise_and_is_no_failure():
+    reference = in_a_function(example(ops.conv.ConvRule.examples[0], dtype="float"))
+    result = bnfold.fold(reference)
+    assert result.folded
+    certificate = certify(reference, result.model)
+    assert counts(certificate) == [2, 0, 0]
+    assert [check.verdict for check in check_structure(certificate, result)] == [Verdict.NOTE]
 
 
 def test_branches_that_became_one_convolution_are_certified_and_named_by_the_fold():

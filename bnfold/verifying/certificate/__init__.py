@@ -82,6 +82,7 @@ def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
         extra=tuple(map(_labelled, extra)),
         changes=tuple(changes(found, extra, constants, others)),
         pairs=tuple((value.name or "", found.values[value].name or "") for value in same),
+        is_named=is_named,
     )
 
 

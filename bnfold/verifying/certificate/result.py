@@ -120,6 +120,7 @@ class Certificate:
         pairs: For each tensor of the reference that the candidate has with the same content, what it is called there,
             in the order of the graph.
         reason: Why the graphs are not alike enough to compare, or empty.
+        is_named: Whether nodes are called as in the models: not where these call functions, which were written out.
     """
 
     weights: tuple[WeightCheck, ...] = ()
@@ -131,6 +132,7 @@ class Certificate:
     changes: tuple[GraphChange, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     reason: str = ""
+    is_named: bool = True
 
     def of(self, finding: Finding) -> tuple[WeightCheck, ...]:
         """Those that came out in one way."""
