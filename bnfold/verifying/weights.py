@@ -66,9 +66,10 @@ def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[C
     # Of a row of constants that folded as one, the account names one.
     removed = [name for name, kind in certificate.removed if kind == "BatchNormalization" and name not in named]
     removed += [name for name, _ in certificate.joined if name not in named | joined]
-    weights = (one for one in certificate.weights if one.is_changed)
+    weights = [one for one in certificate.weights if one.is_changed and not one.is_in_body]
     changed = [one.node for one in weights if one.node not in taken | set(certificate.added)]
-    if other:  # merged branches, repairs; or what no fold does
+    bodies = len(weights) < sum(one.is_changed for one in certificate.weights)  # where nodes are not paired
+    if other or (bodies and not (removed or changed)):  # repairs; or what no fold does
         return [Check("structure", Verdict.NOTE, _difference(certificate))]
     if not (removed or changed):
         return [Check("structure", Verdict.PASS, f"only what the fold names changed: {_difference(certificate)}")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from bnfold.verifying.certificate.quantised import reader_of
 from bnfold.verifying.certificate.reading import given, label_of
 from bnfold.verifying.certificate.result import Finding, WeightCheck
 
@@ -34,17 +35,17 @@ def is_same(old: np.ndarray | None, new: np.ndarray | None) -> bool:
 def overlooked(pairs: Pairs, constants: Constants, others: Constants, told: Collection[str]) -> Iterator[WeightCheck]:
     """The checks of constants of the candidate that changed, and are not among those that were told of."""
     for node, other in pairs.nodes.items():
-        label = label_of(node)
         for slot, value in enumerate(other.inputs):
             if value is None or _is_told(value, told) or not others.is_constant(value):
                 continue
             new = others.array(value)
             if new is not None and not is_same(constants.array(given(node, slot)), new):
                 reason = "nothing is known of what its node reads"
-                yield WeightCheck(label, node.op_type, value.name or "", Finding.OPEN, reason=reason)
+                reader = node if (maker := reader_of(other, value)) is other else maker
+                yield WeightCheck(label_of(reader), reader.op_type, value.name or "", Finding.OPEN, reason=reason)
         for reader, name in _changed_in_bodies(node, other, constants, others):
             reason = "it is in a body, where the certificate does not go"
-            yield WeightCheck(label_of(reader), reader.op_type, name, Finding.OPEN, reason=reason)
+            yield WeightCheck(label_of(reader), reader.op_type, name, Finding.OPEN, reason=reason, is_in_body=True)
 
 
 def _is_told(value: ir.Value, told: Collection[str]) -> bool:

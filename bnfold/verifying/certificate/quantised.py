@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Numbers = NDArray[np.float64]
 
-__all__ = ["Codes", "codes_of", "dequantised"]
+__all__ = ["Codes", "codes_of", "dequantised", "reader_of"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ def codes_of(value: ir.Value | None, constants: Constants) -> Codes | None:
     if arrays[0] is None or arrays[1] is None:
         return None
     return Codes(node, *_parts(node, arrays[0], arrays[1], arrays[2] if len(arrays) > 2 else None))
+
+
+def reader_of(node: ir.Node, value: ir.Value | None) -> ir.Node:
+    """Which node reads what is stored for a constant input: the one that dequantises it, or the node itself."""
+    producer = None if value is None else value.producer()
+    return producer if producer is not None and producer.op_type == "DequantizeLinear" else node
 
 
 def dequantised(node: ir.Node, inputs: list[Array]) -> Array:

@@ -41,6 +41,7 @@ class WeightCheck:
         is_changed: Whether it has other bytes than in the reference.
         is_excused: Whether a number in it, of float64 or a sum that cancels, is more than 1 ulp off, and certified, for
             float64 tells no more.
+        is_in_body: Whether a node in the body of another one reads it.
     """
 
     node: str
@@ -56,6 +57,7 @@ class WeightCheck:
     terms: float = 0.0
     is_changed: bool = True
     is_excused: bool = False
+    is_in_body: bool = False
 
     @property
     def is_rounding(self) -> bool:

@@ -25,7 +25,7 @@ from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, 
 from bnfold.verifying.certificate.kinds import linear_of
 from bnfold.verifying.certificate.overlooked import is_same
 from bnfold.verifying.certificate.product import Product, any_shift
-from bnfold.verifying.certificate.quantised import codes_of
+from bnfold.verifying.certificate.quantised import codes_of, reader_of
 from bnfold.verifying.certificate.reading import (
     Constants,
     affine_of,
@@ -58,6 +58,7 @@ _SCALE = frozenset({"scale"})
 _OTHER_AXIS = "what is moved into it varies along another axis than its weights"
 _DEAD = "a channel in front of it or behind it is constant (scale 0)"
 _CHUNK = 1 << 20  # numbers that are widened to float64 at once
+_NO_BIAS = "its bias, which it does not have,"
 _STATE = 3  # axes of what a recurrent operator ends with: directions, batch, hidden
 _NOISE = 8.0  # ulps around the best scale of a row: more is no question of scales
 
@@ -303,7 +304,7 @@ class _Solver:
         numbers = np.zeros(total.size, dtype) if tensor is None or is_absent else theirs.bias_of(tensor, total.size)
         old = self._constants.array(given(linear.node, linear.bias_slot))
         same = (old is None and is_absent) or (old is not None and tensor is not None and np.array_equal(old, tensor))
-        name = value.name if value is not None and not is_absent else "its bias, which it does not have,"
+        name = value.name if value is not None and not is_absent else _NO_BIAS
         node, expecting = theirs.node, (expected, least)
         if codes is not None:
             node, name, numbers = codes.node, _named(codes.node.inputs[0]), theirs.bias_of(codes.numbers, total.size)
@@ -535,7 +536,11 @@ class _Solver:
 
     def _is_changed(self, node: ir.Node, other: ir.Node | None, constant: str) -> bool:
         """Whether a constant of the candidate has other bytes than in the reference."""
-        slots = [] if other is None else [slot for slot, value in enumerate(other.inputs) if _named(value) == constant]
+        if constant == _NO_BIAS:
+            return other is None or sum(map(bool, map(_named, node.inputs))) > sum(map(bool, map(_named, other.inputs)))
+        slots = (
+            [] if other is None else [slot for slot, value in enumerate(other.inputs) if constant in _sources(value)]
+        )
         return not slots or not all(
             is_same(self._constants.array(given(node, slot)), self._others.array(given(other, slot)))  # type: ignore[arg-type]
             for slot in slots
@@ -598,8 +603,16 @@ def _flat(array: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def _check(node: ir.Node, value: ir.Value | None, finding: Finding) -> WeightCheck:
-    return WeightCheck(label_of(node), node.op_type, (value.name if value is not None else "") or "", finding)
+    maker = reader_of(node, value)
+    return WeightCheck(label_of(maker), maker.op_type, _named(value), finding)
 
 
 def _named(value: ir.Value | None) -> str:
     return (value.name if value is not None else "") or ""
+
+
+def _sources(value: ir.Value | None) -> set[str]:
+    """What a constant is called, and what it is dequantised from."""
+    node = None if value is None else value.producer()
+    parts = node.inputs if node is not None and node.op_type == "DequantizeLinear" else ()
+    return {_named(one) for one in (value, *parts)}
