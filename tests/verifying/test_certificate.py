@@ -21,6 +21,8 @@ from tests.folding import test_networks as networks
 from tests.folding.networks import test_mobile
 from tests.folding.ops.test_contract import in_a_function
 from tests.folding.test_merging import model_of
+from tests.folding.test_random_bodies import random_model as random_bodies
+from tests.folding.test_random_graphs import random_model
 from tests.helpers import models as helpers
 from tests.helpers.models import constant, example, parse, set_constant
 from tests.helpers.networks import Network
@@ -35,6 +37,10 @@ FOLDED = {
     "iresnet": networks.iresnet,
     "densenet": networks.densenet,
 }
+
+
+def random_graph(seed):
+    return random_model(seed, 10)
 
 
 def counts(certificate):
@@ -322,6 +328,20 @@ def test_what_the_certificate_does_not_know_is_open_and_no_failure():
     certificate = certify(reference, bnfold.fold(reference).model)
     assert not certificate.of(Finding.WRONG)
     assert {one.op_type for one in certificate.of(Finding.OPEN)} == {"DeformConv"}
+
+
+@pytest.mark.parametrize("make", [random_graph, lambda seed: random_bodies(seed, [4, 3])], ids=["graph", "bodies"])
+def test_no_correct_fold_of_a_random_model_is_refused(make):
+    """By its structure or by a weight: of all rules, inside branches and loops too."""
+    folded = 0
+    for seed in range(60):
+        reference = make(seed)
+        result = bnfold.fold(reference)
+        folded += len(result.folded)
+        certificate = certify(reference, result.model)
+        checks = [*check_structure(certificate, result), *check_weights(certificate, is_ours=True)]
+        assert [str(check) for check in checks if check.verdict is Verdict.FAIL] == [], seed
+    assert folded > 60
 
 
 def test_two_models_that_have_nothing_in_common_are_not_compared_weight_by_weight():
