@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 
 import bnfold
+from benchmarks.architectures import ARCHITECTURES
 from bnfold import modelfile
 from bnfold.folding import ops
 from bnfold.verifying import Verdict, verify
@@ -72,6 +73,16 @@ def test_every_weight_of_a_fold_that_went_into_a_neighbour_is_certified(name):
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parent.name)
 def test_every_weight_of_a_network_that_was_trained_is_certified_and_named_by_the_fold(path):
     reference = modelfile.load(path)
+    result = bnfold.fold(reference)
+    certificate = certify(reference, result.model)
+    assert counts(certificate) == [len(certificate.weights), 0, 0]
+    assert [check.verdict for check in check_structure(certificate, result)] == [Verdict.PASS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_weight_of_a_known_architecture_is_certified_and_named_by_the_fold(name):
+    reference = ir.from_proto(ARCHITECTURES[name]())
     result = bnfold.fold(reference)
     certificate = certify(reference, result.model)
     assert counts(certificate) == [len(certificate.weights), 0, 0]
