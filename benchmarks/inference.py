@@ -1,14 +1,12 @@
 """How fast folded networks run, by bnfold and by other tools that fold: run ``python -m benchmarks.inference``.
 
-The networks (``architectures.py``) are built here, and need no download; those of ``models/`` are the trained ones.
-Each tool of ``fold.py`` folds each of them;
+The networks (``architectures.py``) are built here, and need no download; those called ``models/…`` are the trained
+ones that lie there. Each tool of ``fold.py`` folds each of them;
 then ``bnfold.benchmark`` times bnfold's result against the unfolded network, and against what each other tool wrote:
 pairs of fresh sessions in turns, at each of onnxruntime's levels, on one thread. So each figure is a ratio with its
 95 % interval: above 1, bnfold's result is faster.
 
-On a GPU, against the unfolded networks alone:
-
-    python -m benchmarks.inference --providers cuda --batches 1 32 --tools --loads --output FILE
+``gpu.py`` does the same on a GPU, against the unfolded networks alone.
 
 The file of results begins with the environment, as ``# name: value``. Its columns:
 
@@ -38,7 +36,7 @@ import tempfile
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import onnx
 
@@ -49,7 +47,10 @@ from benchmarks.architectures import ARCHITECTURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from benchmarks import gpu
     from bnfold.benchmarking import Cell
+
+T = TypeVar("T")
 
 LEVELS = ("disabled", "basic", "extended", "all")
 UNFOLDED = "unfolded"
@@ -57,7 +58,7 @@ REPAIRS = "repairs"
 _TRAINED = sorted(Path(__file__).parents[1].glob("models/*/model.onnx"))
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     **ARCHITECTURES,
-    **{file.parent.name: partial(onnx.load, file) for file in _TRAINED},
+    **{f"models/{file.parent.name}": partial(onnx.load, file) for file in _TRAINED},
 }
 RIVALS = ("onnxruntime", "onnxscript", "onnxslim", "onnxsim")
 _AGAIN = 3
@@ -89,7 +90,7 @@ class Row:
 def measure(network: str, rivals: Sequence[str], grid: Mapping[str, Any], folder: Path) -> Iterator[Row]:
     """Fold one network with every tool, and time bnfold's result against the others at all places of a grid."""
     place = fold.Workplace(folder, _TIMEOUT)
-    source = folder / network / "model.onnx"
+    source = folder / "network" / "model.onnx"
     source.parent.mkdir()
     onnx.save(NETWORKS[network](), source)
     _, total = fold.count(source)
@@ -172,22 +173,22 @@ def environment(rivals: Sequence[str], pairs: int) -> dict[str, str]:
     return {**{name: known[name] for name in names if name in known}, "pairs": str(pairs)}
 
 
-def save(path: Path, surroundings: dict[str, str], rows: Iterable[Row]) -> None:
-    """Write the file of results."""
+def save(path: Path, surroundings: dict[str, str], rows: Iterable[T], kind: type[T] = Row) -> None:
+    """Write the file of results, in columns that are the fields of a row."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         stream.writelines(f"# {name}: {value}\n" for name, value in surroundings.items())
-        writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(stream, [field.name for field in fields(kind)], lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _text(value) for name, value in asdict(row).items()} for row in rows)
 
 
-def load(path: Path) -> tuple[dict[str, str], list[Row]]:
+def load(path: Path, kind: type[T] = Row) -> tuple[dict[str, str], list[T]]:
     """Read a file of results: the environment and the rows."""
     lines = path.read_text(encoding="utf-8").splitlines()
     surroundings = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
-    kinds = {field.name: {"int": int, "float": _number}.get(str(field.type), str) for field in fields(Row)}
+    kinds = {field.name: {"int": int, "float": _number}.get(str(field.type), str) for field in fields(kind)}
     records = csv.DictReader(line for line in lines if not line.startswith("# "))
-    return surroundings, [Row(**{name: kinds[name](text) for name, text in record.items()}) for record in records]
+    return surroundings, [kind(**{name: kinds[name](text) for name, text in record.items()}) for record in records]
 
 
 def _number(text: str) -> float:
@@ -205,7 +206,7 @@ def markdown(surroundings: dict[str, str], rows: Sequence[Row]) -> str:
         f"{', '.join(dict.fromkeys(row.provider for row in rows if row.provider))}, "
         f"{surroundings['pairs']} pairs for each ratio.",
         "",
-        _line(*heads),
+        line(*heads),
         "|---|" + "---:|" * (len(heads) - 1),
         *(_network(name, rows, asked) for name in dict.fromkeys(row.network for row in rows)),
     ]
@@ -218,24 +219,25 @@ def _network(name: str, rows: Sequence[Row], levels: Sequence[str]) -> str:
     left = sorted({row.batch_norms_left for row in others})
     cells = [name, str(own[0].batch_norms), str(own[0].own_left), _range(*map(str, left[:1] + left[-1:]))]
     for level in levels:
-        cells += [_ratio(row) for row in own if row.against == UNFOLDED and row.level == level]
+        cells += [ratio(row) for row in own if row.against == UNFOLDED and row.level == level]
     for level in levels:
         there = sorted((row for row in others if row.level == level), key=lambda row: row.speedup)
-        cells.append(_range(*map(_ratio, there[:1] + there[-1:])))
-    return _line(*cells)
+        cells.append(_range(*map(ratio, there[:1] + there[-1:])))
+    return line(*cells)
 
 
 def _range(*ends: str) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def _ratio(row: Row) -> str:
+def ratio(row: Row | gpu.Row) -> str:
     """In bold where it is faster beyond the noise."""
     text = f"{row.speedup:.2f}×"
     return f"**{text}**" if row.change == "faster" else f"{text} slower" if row.change == "slower" else text
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"
 
 

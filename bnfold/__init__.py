@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bnfold.folding import FoldResult, fold, inspect
     from bnfold.folding.fold_pass import FoldPass
     from bnfold.linting import Finding, lint
+    from bnfold.studying import StudyResult, study
     from bnfold.training import TrainingResult, train
     from bnfold.verifying import Comparison, verify
 
@@ -52,6 +53,7 @@ __all__ = [
     "ModelError",
     "ModelFileError",
     "ProviderError",
+    "StudyResult",
     "TrainingResult",
     "VerificationError",
     "benchmark",
@@ -61,6 +63,7 @@ __all__ = [
     "fold",
     "inspect",
     "lint",
+    "study",
     "train",
     "verify",
 ]
@@ -76,6 +79,7 @@ _HOMES = {
     "folding": ("FoldResult", "fold", "inspect"),
     "folding.fold_pass": ("FoldPass",),
     "linting": ("Finding", "lint"),
+    "studying": ("StudyResult", "study"),
     "training": ("TrainingResult", "train"),
     "verifying": ("Comparison", "verify"),
 }

@@ -80,8 +80,9 @@ class MissingDependencyError(BnfoldError, ImportError):
 
     Args:
         module: What could not be imported, such as ``torch``.
-        extra: The extra of bnfold that installs it, such as ``torch``.
+        extra: The extra of bnfold that installs it, such as ``torch``; empty where none does.
     """
 
     def __init__(self, module: str, extra: str) -> None:
-        super().__init__(f"{module} is not installed: pip install 'bnfold[{extra}]'")
+        wanted = f"'bnfold[{extra}]'" if extra else module
+        super().__init__(f"{module} is not installed: pip install {wanted}")

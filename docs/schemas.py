@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import enum
+import importlib
 import inspect
 import json
 import re
@@ -24,9 +26,11 @@ import onnx_ir as ir
 from bnfold.benchmarking import Benchmark
 from bnfold.checking import CheckResult
 from bnfold.diagnosing import Environment
+from bnfold.exporting import ExportResult
 from bnfold.folding import FoldResult
 from bnfold.linting import LintResult
 from bnfold.reporting.data import SCHEMA_VERSION
+from bnfold.studying import StudyResult
 from bnfold.verifying import Comparison
 
 if TYPE_CHECKING:
@@ -38,8 +42,10 @@ RESULTS: dict[str, type] = {
     "check": CheckResult,
     "comparison": Comparison,
     "doctor": Environment,
+    "export": ExportResult,
     "fold": FoldResult,
     "lint": LintResult,
+    "study": StudyResult,
 }
 # What a report holds besides the fields of its result: name, type, description.
 EXTRA: dict[str, tuple[tuple[str, object, str], ...]] = {
@@ -115,11 +121,14 @@ def _array(arguments: tuple[object, ...], definitions: dict[str, Schema]) -> Sch
 
 def _hints(cls: type) -> dict[str, object]:
     """The types of the fields, whose names may be imported for type checkers only."""
+    module = sys.modules[cls.__module__]
     names: dict[str, object] = {"ir": ir, "Path": Path, "Mapping": Mapping}
-    for name, module in list(sys.modules.items()):
-        if name.startswith("bnfold."):
-            names |= {key: value for key, value in vars(module).items() if isinstance(value, type)}
-    return typing.get_type_hints(cls, localns=names | vars(sys.modules[cls.__module__]))
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bnfold."):
+            home = importlib.import_module(str(node.module))
+            found = {name.asname or name.name: name.name for name in node.names}
+            names |= {name: getattr(home, known) for name, known in found.items() if hasattr(home, known)}
+    return typing.get_type_hints(cls, localns=names | vars(module))
 
 
 def _descriptions(cls: type) -> dict[str, str]:

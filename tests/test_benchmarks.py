@@ -15,7 +15,7 @@ import onnxruntime as ort
 import pytest
 
 import bnfold
-from benchmarks import architectures, calibrating, fold, inference, networks, search, verifying
+from benchmarks import architectures, calibrating, fold, gpu, inference, networks, search, verifying
 
 ROOT = Path(__file__).parents[1]
 
@@ -297,7 +297,8 @@ def test_inference_is_timed_against_the_unfolded_network_and_other_tools(tmp_pat
         ("onnxruntime", "4", "0", "ok"),
     ]
     for row in rows:
-        assert 0 < float(row["low"]) <= float(row["speedup"]) <= float(row["high"])
+        assert float(row["low"]) <= float(row["speedup"]) <= float(row["high"])
+        assert float(row["speedup"]) > 0
     out = capsys.readouterr().out
     assert ("never slower" in out) is all(row["change"] != "slower" for row in rows)
     inference.main(["--markdown", str(output)])
@@ -325,3 +326,77 @@ def test_the_table_of_inference_says_what_is_faster_and_what_is_slower() -> None
     table = inference.markdown({"cpu": "a cpu", "cpus": "2", "onnxruntime": "1", "pairs": "7"}, rows)
     assert table.splitlines()[-1] == "| net | 4 | 0 | 1 to 3 | 1.04× | 0.80× slower to **1.20×** |"
     assert inference.slower(rows) == ["net, cpu, batch 1, all: 0.80× by onnxsim (0.00 to 9.00)"]
+
+
+def tiny_gpu(output: Path, *options: str) -> None:
+    grid = ["--networks", "models/digits_cnn", "--batches", "1", "3", "--levels", "all", "--pairs", "2"]
+    gpu.main(["--provider", "cpu", *grid, "--output", str(output), *options])
+
+
+def test_what_a_gpu_is_asked_can_be_asked_of_the_cpu(tmp_path, capsys) -> None:
+    """All but the memory of a device, which ``test_measuring.py`` has."""
+    output = tmp_path / "gpu.csv"
+    tiny_gpu(output)
+    surroundings, rows = inference.load(output, gpu.Row)
+    assert surroundings.keys() >= {"cpu", "onnxruntime", "pairs", "provider"}
+    assert [(row.batch, row.level, row.what) for row in rows] == [
+        (1, "all", "latency"), (3, "all", "latency"), (1, "all", "load"), (1, "all", "first run"),
+    ]  # fmt: skip
+    for row in rows:
+        assert (row.network, row.batch_norms, row.left, row.provider) == ("models/digits_cnn", 4, 0, "cpu")
+        assert (row.equivalent, row.status) == ("yes", "ok")
+        assert 0 < row.error_ratio < 2
+        assert row.low <= row.speedup <= row.high
+        assert row.speedup > 0
+    table = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split(" | ")[5] for line in table] == ["1", "3"]
+    assert [line.count("×") for line in table] == [3, 1]
+    gpu.main(["--markdown", str(output)])
+    assert capsys.readouterr().out.splitlines()[-2:] == table
+
+
+def test_a_gpu_that_is_not_there_is_told_in_the_file_beside_what_it_had(tmp_path, capsys) -> None:
+    output = tmp_path / "gpu.csv"
+    arguments = ["--provider", "brandnew", "--batches", "1", "--pairs", "2", "--output", str(output)]
+    known = gpu.environment(gpu.parse(arguments))
+    kept = gpu.Row("levit", 20, 0, "yes", 1.0, what="latency", provider="brandnew", batch=1, level="all", speedup=1.0)
+    inference.save(output, known, [kept], gpu.Row)
+    with pytest.raises(SystemExit, match="models/digits_cnn: provider brandnew: missing"):
+        gpu.main([*arguments, "--networks", "models/digits_cnn"])
+    assert "| levit | 20 | 0 | yes | brandnew | 1 | 1.00× |" in capsys.readouterr().out
+    first, *rest = inference.load(output, gpu.Row)[1]
+    assert first.network == "levit"
+    assert {(row.network, row.equivalent, row.what) for row in rest} == {("models/digits_cnn", "not checked", "")}
+    inference.save(output, known | {"onnxruntime": "0"}, [kept], gpu.Row)
+    with pytest.raises(SystemExit):
+        gpu.main([*arguments, "--networks", "models/digits_cnn"])
+    assert all(row.network == "models/digits_cnn" for row in inference.load(output, gpu.Row)[1])
+
+
+def test_what_is_not_equivalent_on_the_gpu_fails_and_is_timed_all_the_same(tmp_path, monkeypatch) -> None:
+    fold_it = bnfold.fold
+
+    def wrongly(source):
+        result = fold_it(source)
+        weight = result.model.graph.initializers["conv1.weight"]
+        weight.const_value = ir.tensor(weight.const_value.numpy() * 1.01, name=weight.name)
+        return result
+
+    monkeypatch.setattr(bnfold, "fold", wrongly)
+    with pytest.raises(SystemExit, match="models/digits_cnn: not equivalent: "):
+        tiny_gpu(tmp_path / "gpu.csv", "--batches", "1", "--no-loads")
+    wrong, timed = inference.load(tmp_path / "gpu.csv", gpu.Row)[1]
+    assert (wrong.equivalent, timed.equivalent, timed.status, timed.what) == ("no", "no", "ok", "latency")
+
+
+def test_a_file_of_a_gpu_is_named_after_it() -> None:
+    surroundings = {"gpu": "NVIDIA H200", "cpu": "Xeon(R)", "provider": "cuda:device_id=1"}
+    assert re.fullmatch(r"gpu-nvidia-h200-cuda-device-id-1-\w+\.csv", gpu.file_name(surroundings))
+    del surroundings["gpu"]
+    assert gpu.file_name(surroundings).startswith("gpu-xeon-cuda")
+
+
+def test_all_networks_that_a_gpu_is_to_run_are_there() -> None:
+    generated = {"resnet50", "mobilenet_v2", "levit", "dcgan", "pointnet"}
+    trained = {f"models/{file.parent.name}" for file in ROOT.glob("models/*/model.onnx")}
+    assert {*inference.NETWORKS} > {*gpu.NETWORKS} == generated | trained

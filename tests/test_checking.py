@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import bnfold
 from bnfold import benchmarking, checking, folding, modelfile
 from bnfold.benchmarking.gating import judge
 from tests.benchmarking.cells import cell, ratios
+from tests.helpers.marks import needs_openvino
 from tests.helpers.models import affines, constant, example, parse, set_constant
 
 DIGITS = Path(__file__).parents[1] / "models" / "digits_cnn" / "model.onnx"
@@ -162,7 +162,7 @@ def test_refuses_to_write_over_its_input(tmp_path) -> None:
     assert model.read_bytes() == DIGITS.read_bytes()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="needs a second provider")
+@needs_openvino
 def test_times_where_it_verifies():
     result = bnfold.check(DIGITS, providers=["cpu", "openvino"], pairs=2)
     assert result.benchmark is not None

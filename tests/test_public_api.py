@@ -28,6 +28,7 @@ PUBLIC = [
     "ModelError",
     "ModelFileError",
     "ProviderError",
+    "StudyResult",
     "TrainingResult",
     "VerificationError",
     "benchmark",
@@ -37,6 +38,7 @@ PUBLIC = [
     "fold",
     "inspect",
     "lint",
+    "study",
     "train",
     "verify",
 ]

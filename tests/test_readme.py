@@ -68,6 +68,13 @@ def test_the_python_example_runs(clone, heading) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_pytorch_example_runs(clone) -> None:
+    command = [sys.executable, "-c", block("### In PyTorch")]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr  # torch's exporter logs to stderr by itself
+    assert (clone / "folded.onnx").exists()
+
+
 def test_the_example_for_ci_is_the_one_that_is_tested() -> None:
     example = (ROOT / "examples" / "ci" / "github.yml").read_text(encoding="utf-8")
     assert example.endswith(block("### In continuous integration"))
@@ -75,7 +82,7 @@ def test_the_example_for_ci_is_the_one_that_is_tested() -> None:
 
 def test_every_command_that_is_named_is_there(clone) -> None:
     names = set(re.findall(r"`bnfold (\w+)", README))
-    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "lint", "train", "export"}
+    assert names == {"inspect", "fold", "verify", "bench", "check", "doctor", "lint", "study", "train", "export"}
     for name in names:
         assert run(f"bnfold {name} --help", clone).returncode == 0
 
@@ -83,7 +90,10 @@ def test_every_command_that_is_named_is_there(clone) -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "<!-- test command -->" in script
-    assert block("<!-- test command -->") == "pip install torch==2.13.0 -e '.[dev]' && python -m pytest\n"
+    assert (
+        block("<!-- test command -->")
+        == "pip install torch==2.13.0 -e '.[dev]' && python -m pytest -n 2 --dist worksteal\n"
+    )
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

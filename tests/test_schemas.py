@@ -58,7 +58,12 @@ def reports(tmp_path_factory) -> dict[str, list[dict]]:
             report_of(folder, "check", DIGITS, "--pairs", "2"),
             report_of(folder, "check", DIGITS, "--no-bench", "--strict"),
         ],
+        "export": [
+            report_of(folder, "export", "digits_cnn", "--weights", DIGITS.with_name("weights.safetensors"), *options)
+            for options in (["-o", "exported.onnx"], ["-o", "exported.onnx", "--fold"])
+        ],
         "lint": [report_of(folder, "lint", DIGITS), report_of(folder, "lint", DIGITS, "--select", "BN2")],
+        "study": [report_of(folder, "study", "1", "--quick", "-o", "study")],
         "doctor": [report_of(folder, "doctor"), report_of(folder, "doctor", "--provider", "qnn")],
     }
 

@@ -9,8 +9,12 @@ statistics.py     the speed-up, its interval, and the verdict
 gating.py         speed-ups that are demanded
 own_folds.py      what onnxruntime folds by itself
 profiling.py      where the time goes, operator by operator
+feeding.py        what both are fed
 facts.py, work.py what can be said of a model without running it
 result.py         the result
+
+The child processes that time import this package, too, and are many: so what loads onnx_ir is imported by the
+function that needs it.
 """
 
 from __future__ import annotations
@@ -22,31 +26,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold.benchmarking.cells import Timer
-from bnfold.benchmarking.facts import facts
 from bnfold.benchmarking.gating import judge, parse_demands
-from bnfold.benchmarking.grid import grid, parse_levels, shapes_of
+from bnfold.benchmarking.grid import grid, parse_levels
 from bnfold.benchmarking.own_folds import Fates, LevelFolds, OwnFolds, own_folds
 from bnfold.benchmarking.profiling import OpTime, Profile
 from bnfold.benchmarking.profiling import profile as profile_both
-from bnfold.benchmarking.result import Benchmark, Cell, Change, Gate, ModelFacts, Times, Timing
-from bnfold.benchmarking.work import Work
-from bnfold.errors import BnfoldError, ExecutionError, ModelError
+from bnfold.benchmarking.result import Benchmark, Cell, Change, Gate, ModelFacts, Times, Timing, Work
+from bnfold.errors import BnfoldError
 from bnfold.runtime import sessions
-from bnfold.runtime.inputs import Sizes, fed_inputs, make_inputs, only_tensors
-from bnfold.runtime.isolation import TIMEOUT, run_isolated
+from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.repairs import installed
-from bnfold.runtime.sessions import Level, Refusal
-from bnfold.runtime.sources import opened
+from bnfold.runtime.sessions import Level
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx_ir as ir
 
     from bnfold.benchmarking.gating import Demand
-    from bnfold.runtime.sessions import Feeds
-    from bnfold.runtime.sources import Opened
 
 __all__ = [
     "Benchmark",
@@ -66,7 +64,6 @@ __all__ = [
     "parse_demands",
 ]
 
-_LENGTHS = (224, 64, 32)  # what symbolic dimensions other than the batch become: photographs first
 _FEWEST_PAIRS = 2  # fewer have no interval
 _LEVELS = (Level.DISABLED, Level.ALL)
 
@@ -107,7 +104,7 @@ def benchmark(
             ``verify``; but its options are onnxruntime's defaults. CUDA is timed with TF32, its default, and without
             it, unless ``use_tf32`` is given; from host to host, and from device to device.
         pairs: How many samples at each place, at least; 2 or more, and 7 or more for an interval worth having.
-        warmup: How many inferences of each session are not timed.
+        warmup: How many inferences of each session are not timed; on other providers than the CPU, one at least.
         time_budget: Seconds for everything, in equal parts; in what ``pairs`` leave of them there are more pairs.
         loads: Whether making a session, the first inference and memory are measured, too; they take most of the time,
             and come by themselves with ``processes``.
@@ -125,6 +122,10 @@ def benchmark(
         ProviderError: An execution provider is missing, or did not run one of the models.
         MissingDependencyError: onnxruntime is not installed.
     """
+    from bnfold.benchmarking.facts import facts
+    from bnfold.benchmarking.feeding import feeds_of, see_same_inputs
+    from bnfold.runtime.sources import opened
+
     demands = parse_demands(min_speedup)
     asked = _levels(levels, demands)
     places = grid(providers, threads, batches, asked)
@@ -138,9 +139,8 @@ def benchmark(
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         left = opened(reference, Path(folder, "reference.onnx"))
         right = opened(candidate, Path(folder, "candidate.onnx"))
-        only_tensors(left.model, left.name)
-        _see_same_inputs(left, right)
-        feeds = _feeds(left, dict.fromkeys(batches), timeout)
+        see_same_inputs(left, right)
+        feeds = feeds_of(left, dict.fromkeys(batches), timeout)
         places = [place for place in places if place.batch in feeds]
         subject = f"{left.name} against {right.name}"
         timer = Timer((left.path, right.path), subject, pairs, warmup, loads, processes, timeout)
@@ -167,15 +167,6 @@ def benchmark(
         )
 
 
-def _see_same_inputs(left: Opened, right: Opened) -> None:
-    inputs = [
-        [f"{value.name} {value.dtype.name if value.dtype else '?'}{value.shape}" for value in fed_inputs(opened.model)]
-        for opened in (left, right)
-    ]
-    if inputs[0] != inputs[1]:
-        raise ModelError(f"{right.name}: its inputs are {inputs[1]}, and those of {left.name} are {inputs[0]}")
-
-
 def _levels(levels: Sequence[Level | str] | None, demands: Sequence[Demand]) -> list[Level]:
     """Those that were asked for, which are to hold what is demanded.
 
@@ -190,31 +181,6 @@ def _levels(levels: Sequence[Level | str] | None, demands: Sequence[Demand]) -> 
         if demand.level not in asked:
             raise BnfoldError(f"--min-speedup {demand}: level {demand.level} is not among those to be timed")
     return asked
-
-
-def _feeds(left: Opened, batches: Iterable[int], timeout: float) -> dict[int, Feeds]:
-    """Inputs by batch; a batch whose shapes are those of another is left out."""
-    found: dict[int, Feeds] = {}
-    for batch in batches:
-        feed = _feed(left, batch, timeout)
-        if shapes_of(feed) not in map(shapes_of, found.values()):
-            found[batch] = feed
-    return found
-
-
-def _feed(left: Opened, batch: int, timeout: float) -> Feeds:
-    """Inputs of the largest size that the reference takes: some networks are made for small images.
-
-    Raises:
-        ExecutionError: It takes none.
-    """
-    for length in _LENGTHS:
-        feed = make_inputs(left.model, "normal", 0, Sizes(batch, length)).feeds
-        arguments = {"path": left.path, "level": Level.DISABLED, "feeds": [feed]}
-        (result,) = run_isolated("bnfold.runtime.sessions:run", arguments, subject=left.name, timeout=timeout)
-        if not isinstance(result, Refusal):
-            return feed
-    raise ExecutionError(f"{left.name}: refuses its inputs of batch {batch}: {result.reason}")
 
 
 def _runtime() -> str:

@@ -87,7 +87,8 @@ def measure(
         feed: Their inputs.
         pairs: How many pairs there are at least.
         seconds: As long as these are not over, there are more.
-        warmup: Inferences of each session that come first and are not timed.
+        warmup: Inferences of each session that come first and are not timed; on other providers than the CPU the first
+            never is.
         device: From whose memory to whose memory; None for from host to host, as a program without IOBinding does.
 
     Raises:
@@ -130,7 +131,7 @@ def _pair(
     made = {index: prepare(reopen_session(paths[index], place.level, place.provider, place.threads)) for index in order}
     times: tuple[list[float], list[float]] = ([], [])
     for index in order:
-        _block(made[index], warmup)
+        _block(made[index], warmup if place.provider.is_cpu else max(1, warmup))  # the first chooses algorithms there
     for index in (*order, *reversed(order)):
         times[index].extend(_block(made[index], iterations))
     return Pair(

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
     from bnfold.benchmarking.own_folds import OwnFolds
     from bnfold.benchmarking.profiling import Profile
-    from bnfold.benchmarking.work import Work
     from bnfold.runtime.sessions import Level
 
-__all__ = ["MATTERS", "Benchmark", "Cell", "Change", "Gate", "ModelFacts", "Times", "Timing", "words"]
+__all__ = ["MATTERS", "Benchmark", "Cell", "Change", "Gate", "ModelFacts", "Times", "Timing", "Work", "words"]
 
 
 MATTERS = 1.05  # a smaller change of speed, in either direction, may be called none
@@ -138,6 +137,30 @@ class Gate:
 
     def __str__(self) -> str:
         return f"{self.ratio:g}@{self.level}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one inference computes and moves, from inferred shapes; bodies of loops count once.
+
+    The affines are BatchNormalization, and Mul, Div, Add and Sub by a constant (biases behind a MatMul among them):
+    what the reference has more of these than the candidate is what went.
+
+    Attributes:
+        inputs: Name and shape of each input.
+        operations: Multiplications and additions of Conv, ConvTranspose, Gemm and MatMul.
+        affines: How many affines there are, of known shape.
+        affine_operations: Their multiplications and additions.
+        affine_bytes: What they read and write, if none is computed along with another node.
+        unknown: How many affines there are whose shapes could not be inferred.
+    """
+
+    inputs: tuple[str, ...]
+    operations: float
+    affines: int
+    affine_operations: float
+    affine_bytes: float
+    unknown: int
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ An affine is small work beside a convolution, and yet a pass over all of a tenso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from onnx_ir.passes.common import InlinePass
 
 from bnfold import modelfile
 from bnfold.benchmarking.grid import shapes_of
+from bnfold.benchmarking.result import Work
 from bnfold.folding.cost import facts_at, products
 from bnfold.folding.sites import CONSTANT_OPS
 
@@ -23,31 +23,7 @@ if TYPE_CHECKING:
     from bnfold.folding.facts import Facts
     from bnfold.runtime.sessions import Feeds
 
-__all__ = ["Work", "work"]
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one inference computes and moves, from inferred shapes; bodies of loops count once.
-
-    The affines are BatchNormalization, and Mul, Div, Add and Sub by a constant (biases behind a MatMul among them):
-    what the reference has more of these than the candidate is what went.
-
-    Attributes:
-        inputs: Name and shape of each input.
-        operations: Multiplications and additions of Conv, ConvTranspose, Gemm and MatMul.
-        affines: How many affines there are, of known shape.
-        affine_operations: Their multiplications and additions.
-        affine_bytes: What they read and write, if none is computed along with another node.
-        unknown: How many affines there are whose shapes could not be inferred.
-    """
-
-    inputs: tuple[str, ...]
-    operations: float
-    affines: int
-    affine_operations: float
-    affine_bytes: float
-    unknown: int
+__all__ = ["work"]
 
 
 def work(model: ir.Model, feed: Feeds) -> Work:

@@ -25,10 +25,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, train, verify
+from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, study, train, verify
 from bnfold.cli.lists import spread
-from bnfold.cli.startup import start_fast
 from bnfold.errors import BnfoldError
+from bnfold.startup import start_fast
 
 __all__ = ["app", "main"]
 
@@ -49,6 +49,7 @@ for command in (
     bench.bench,
     check.check,
     lint.lint,
+    study.study,
     doctor.doctor,
 ):
     app.command()(command)

@@ -2,15 +2,38 @@
 
 The files, in the order in which a model passes them:
 
-    pipeline.py      the steps: build, load, convert, tidy, check, keep
-    weights.py       safetensors into a module, strictly
-    conversion.py    torch's exporter, in inference mode and quiet
-    tidying.py       what the exporter leaves behind, cleared away without touching a BatchNormalization
-    checking.py      the graph against the module, onnxruntime against PyTorch
+    pipeline.py      the steps
+    sources/         what a user calls a network, and where it comes from: one kind a file
+    shapes.py        what it takes, as text and as data
+    weights.py       weights from a file into a module, strictly
+    norms.py         BatchNorms of other kinds become torch's own; those that need a batch are refused
+    preparing.py     both of these, and the type of the weights
+    meeting.py       the first runs: what it takes, at which sizes, and what it gives, by
+    caller.py        tensors by name in, tensors by name out
+    examples.py      sizes and numbers to try it with
+    conversion.py    torch's exporters, in inference mode and quiet
+    tidying.py       what they leave behind, cleared away without touching a BatchNormalization
+    checking.py      does the graph have what the module has?
+    coverage.py      where is every parameter?
+    simplifying.py   onnxsim, on demand
+    writing.py       the file appears only if
+    agreeing.py      onnxruntime computes from it what PyTorch does
     result.py        what an export yields
+    tracing.py       for lints: what a module does with a batch in training, call by call
+
+And ``fold_module(module, example) → FoldedModule`` folds a module itself: ``modules/`` says how.
 """
 
+from bnfold.exporting.modules import FoldedLayer, FoldedModule, KeptLayer, fold_module
 from bnfold.exporting.pipeline import export
 from bnfold.exporting.result import Agreement, ExportResult
 
-__all__ = ["Agreement", "ExportResult", "export"]
+__all__ = [
+    "Agreement",
+    "ExportResult",
+    "FoldedLayer",
+    "FoldedModule",
+    "KeptLayer",
+    "export",
+    "fold_module",
+]

@@ -97,5 +97,21 @@ def _name_after_modules(graph: ir.Graph) -> None:
 
 def _module_path(node: ir.Node) -> str:
     """``features.bn1`` from the exporter's list of scopes; empty for what ``forward`` computes itself."""
-    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
+    if _SCOPES not in node.metadata_props:
+        return _path_in_name(node.name or "")
+    scopes = ast.literal_eval(node.metadata_props[_SCOPES])
     return str(scopes[-2]) if len(scopes) > 1 else ""
+
+
+def _path_in_name(name: str) -> str:
+    """The same from ``/features/features.0/bn1/BatchNormalization``, as the older exporter calls its nodes.
+
+    Each scope is a module; one in a Sequential or a list has the name of that in front of its own.
+    """
+    scopes: list[str] = []
+    for scope in name.split("/")[1:-1]:
+        if scopes and scope.startswith(f"{scopes[-1]}."):
+            scopes[-1] = scope
+        else:
+            scopes.append(scope)
+    return ".".join(scopes)

@@ -1,13 +1,22 @@
-"""Weights from a safetensors file into a module, strictly."""
+"""Weights from a file into a module, strictly.
+
+    .safetensors           numbers and nothing else
+    .pt .pth .bin .ckpt    torch's pickles, of which only tensors and plain containers are read (``weights_only=True``)
+
+A checkpoint that holds the weights under ``state_dict``, ``model_state_dict``, ``model`` or ``ema`` is opened, and the
+prefix that DataParallel, DistributedDataParallel and torch.compile give to every name is taken off.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bnfold.errors import ModelError, ModelFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -15,32 +24,52 @@ if TYPE_CHECKING:
 __all__ = ["load_weights"]
 
 _SHOWN = 5  # keys listed in a message, before it only counts
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+_HOLDERS = ("state_dict", "model_state_dict", "model", "ema")
+_CODE = re.compile(r"allowed global|[Uu]nsupported (global|class)|GLOBAL")  # what torch says of a pickle with more
+_PREFIXES = ("module.", "_orig_mod.")
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill every parameter and buffer of the module; nothing missing, nothing left over, nothing converted.
+def load_weights(module: nn.Module, path: Path, *, strict: bool = True) -> tuple[str, ...]:
+    """Fill every parameter and buffer of the module; nothing missing, nothing left over, nothing rounded.
+
+    Args:
+        module: It is changed in place.
+        path: The file.
+        strict: Names that are missing, and names that the module does not have, are an error; else they are told of,
+            and the module keeps what it has. Shapes and dtypes must fit in any case.
+
+    Returns:
+        What did not fit, in words; empty with ``strict``.
 
     Raises:
-        ModelFileError: The file cannot be read, or is no safetensors file.
+        ModelFileError: The file cannot be read, or holds no weights.
         ModelError: Names, shapes or dtypes differ from the module's, or a weight is NaN or infinite.
     """
-    weights = _read(path)
     expected: dict[str, Tensor] = module.state_dict()
-    problems = [
+    weights = _unprefixed(_read(path), expected)
+    _fill_counters(weights, expected)
+    names = [
         *_listed("missing", expected.keys() - weights.keys()),
         *_listed("not in the network", weights.keys() - expected.keys()),
+    ]
+    problems = [
         *_listed("of another shape or dtype", _misfits(expected, weights)),
         *_listed("not finite", (key for key, tensor in weights.items() if not tensor.isfinite().all())),
     ]
-    if problems:
-        raise ModelError(f"{path}: these weights do not fit the network: {'; '.join(problems)}")
-    module.load_state_dict(weights, strict=True)
+    if not expected.keys() & weights.keys() or problems or (strict and names):
+        hint = "" if problems or not strict else "; --no-strict loads the others"
+        raise ModelError(f"{path}: these weights do not fit the network: {'; '.join([*names, *problems])}{hint}")
+    module.load_state_dict(weights, strict=strict)
+    return tuple(names)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    if path.suffix in _PICKLES:
+        return _read_pickle(path)
     try:
         return load(path.read_bytes())
     except OSError as error:
@@ -49,12 +78,76 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ModelFileError(f"{path}: is not a safetensors file, or is truncated: {error}") from error
 
 
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        if not _CODE.search(str(error)):
+            raise ModelFileError(f"{path}: is not a file of weights, or is truncated") from error
+        raise ModelFileError(
+            f"{path}: holds more than weights, and to load it could run code; save module.state_dict() alone, best as "
+            "safetensors"
+        ) from error
+    except Exception as error:  # of zip files and old formats
+        raise ModelFileError(f"{path}: is not a file of weights, or is truncated") from error
+    return _opened(content, path)
+
+
+def _opened(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint."""
+    import torch
+
+    for holder in _HOLDERS:
+        if isinstance(content, Mapping) and isinstance(content.get(holder), Mapping):
+            content = content[holder]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise ModelFileError(f"{path}: holds a {type(content).__name__}, not weights by name")
+    others = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        kinds = ", ".join(map(str, others[:_SHOWN]))
+        raise ModelFileError(f"{path}: holds more than weights by name ({kinds}); save module.state_dict() alone")
+    return {str(key): tensor.contiguous() for key, tensor in content.items()}
+
+
+def _unprefixed(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefixes that every name has, and none of the module's."""
+    for prefix in _PREFIXES * 2:
+        is_everywhere = bool(weights) and all(name.startswith(prefix) for name in weights)
+        if is_everywhere and not any(name.startswith(prefix) for name in expected):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _fill_counters(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Files from before torch 0.4.1, and of frozen BatchNorms, have no num_batches_tracked; nothing reads it here."""
+    for name, tensor in expected.items():
+        rest, _, last = name.rpartition(".")
+        beside = f"{rest}.running_mean".removeprefix(".")
+        if last == "num_batches_tracked" and name not in weights and beside in weights:
+            weights[name] = tensor
+
+
 def _misfits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
     return [
         f"{key} ({_describe(weights[key])} for {_describe(tensor)})"
         for key, tensor in expected.items()
-        if key in weights and _describe(weights[key]) != _describe(tensor)
+        if key in weights and not _fits(weights[key], tensor)
     ]
+
+
+def _fits(given: Tensor, expected: Tensor) -> bool:
+    """Whether it is of that shape, and of that dtype or a narrower one, which is exact."""
+    import torch
+
+    is_exact = given.is_floating_point() and torch.promote_types(given.dtype, expected.dtype) == expected.dtype
+    return given.shape == expected.shape and (given.dtype == expected.dtype or is_exact)
 
 
 def _describe(tensor: Tensor) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bnfold.folding.facts import Facts
     from bnfold.folding.sites import Site
 
-__all__ = ["Plan", "find_plan", "leaves_range"]
+__all__ = ["MOST_SHIFT", "Plan", "find_plan", "leaves_range"]
 
 _MOST_TENSORS = 512  # the largest plan seen on 75 real networks re-expressed 169
 
@@ -52,7 +52,7 @@ _SLOW_TO_ASK = frozenset({"Add", "BatchNormalization", "Conv", "ConvTranspose", 
 
 # A reader that takes off a shift of k standard deviations errs by k roundings more. On a residual network k = 2^8 cost
 # 1e-5 in float32; the others have as many bits to spare as their own precision and use allow.
-_MOST_SHIFT = {
+MOST_SHIFT = {
     ir.DataType.FLOAT16: 2.0**2,
     ir.DataType.BFLOAT16: 1.0,
     ir.DataType.FLOAT: 2.0**8,
@@ -428,7 +428,7 @@ class _Search:
         if reexpression.read is None or not reexpression.read.shift.any():
             return
         dtype = self._facts.shapes.dtype(value) or ir.DataType.FLOAT
-        limit = _MOST_SHIFT.get(dtype, _MOST_SHIFT[ir.DataType.FLOAT])
+        limit = MOST_SHIFT.get(dtype, MOST_SHIFT[ir.DataType.FLOAT])
         readers = [node for node in others if node is not value.producer() and not reads_shape_only(node)]
         if readers:
             self._conditioning = max(self._conditioning, self._shift_in_spreads)

@@ -117,8 +117,9 @@ class _Trace:
         is_direct = True  # one path that nobody else reads from, along which no channel moves
         number = self._calls[norm].inputs[0]
         while number >= 0:
-            is_direct = is_direct and len(self._readers[number]) == 1
-            layer = self._layer(number)
+            is_shared = len(self._readers[number]) != 1
+            is_direct = is_direct and not is_shared
+            layer = dataclasses.replace(self._layer(number), is_shared=is_shared)
             if layer.kind is Kind.WEIGHTS:
                 is_direct = is_direct and (layer.op_type != "linear" or len(self._calls[norm].shape) == 2)
                 biases = self._calls[number].biases if is_direct else _biases_in_front(known)

@@ -51,6 +51,7 @@ class Layer:
             nowhere else; 0 where it has none.
         rate: The share that a Dropout sets to 0, if that is known.
         reaches_batch_norm: Whether a BatchNormalization comes later on: what a Dropout does, it sees in training.
+        is_shared: Whether another op, too, reads what it writes, or the network gives it out.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Layer:
     biases: int = 0
     rate: float | None = None
     reaches_batch_norm: bool = False
+    is_shared: bool = False
 
     def __str__(self) -> str:
         return f"{self.op_type} '{self.name}'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -50,12 +51,12 @@ class Neighbours:
         layers: list[Layer] = []
         value, is_private = find_input(norm, 0), True
         while value is not None and (node := value.producer()) is not None:
-            is_private = is_private and _has_one_reader(value)
+            is_shared = not _has_one_reader(value)
+            is_private = is_private and not is_shared
             layer = self._layer(node)
-            if layer.kind is Kind.WEIGHTS:
-                is_bias = is_private and self._meets(norm, node, layers)
-                layer = self._layer(node, biases=self._count_biases(node) if is_bias else 0)
-            layers.append(layer)
+            is_bias = layer.kind is Kind.WEIGHTS and is_private and self._meets(norm, node, layers)
+            biases = self._count_biases(node) if is_bias else 0
+            layers.append(dataclasses.replace(layer, biases=biases, is_shared=is_shared))
             value = None if layer.kind in (Kind.WEIGHTS, Kind.OTHER) else self._source(node)
         return tuple(layers)
 
@@ -115,13 +116,12 @@ class Neighbours:
             return after is not None and len(after) == 2 and after[1] == math.prod(sizes)
         return node.op_type in _CURVES | _SAME_CHANNELS | _POOLS | {"Dropout"} or self._is_gate(node)
 
-    def _layer(self, node: ir.Node, biases: int = 0) -> Layer:
+    def _layer(self, node: ir.Node) -> Layer:
         kind = self._kind(node)
         return Layer(
             self._facts.label(node),
             self._facts.op_type(node),
             kind,
-            biases=biases,
             rate=self._rate(node) if kind is Kind.DROPOUT else None,
             reaches_batch_norm=node in self._upstream,
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from bnfold.reporting.document import Table, Text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bnfold.benchmarking import Fates, LevelFolds, OwnFolds
     from bnfold.reporting.document import Block
 
@@ -32,20 +34,25 @@ def blocks(folds: OwnFolds) -> list[Block]:
     return [Table(columns, tuple(rows), numeric=frozenset(columns[2:]))]
 
 
-def sentence(entry: LevelFolds, change: str) -> str:
-    """Why the candidate is faster at a level, or why it is not; ``change`` is the verdict there."""
+def sentence(entry: LevelFolds, *changes: str) -> str:
+    """Why the candidate is faster at a level, or why it is not; ``changes`` are the verdicts at the places there."""
+    said = _said(entry, changes)
+    return f"{changes[0]}: {said}" if len(set(changes)) == 1 else f"{said[0].upper()}{said[1:]}"
+
+
+def _said(entry: LevelFolds, changes: Collection[str]) -> str:
     gone, where = entry.gone, _where(entry.level)
     if not gone.total:
-        return f"{change}: no BatchNormalization of the reference is gone from the candidate"
+        return "no BatchNormalization of the reference is gone from the candidate"
     these = "the one that went" if gone.total == 1 else f"these {gone.total}"
     if gone.folded == gone.total:
-        tail = "" if change not in _CHANGES else ", so that this is not what makes the difference"
-        return f"{change}: your runtime already folds {these} {where}{tail}"
+        tail = ", so that this is not what makes the difference" if set(_CHANGES) & set(changes) else ""
+        return f"your runtime already folds {these} {where}{tail}"
     if not gone.folded:
         these = these if gone.total == 1 else f"none of {these}"
         does = "does not fold" if gone.total == 1 else "folds"
-        return f"{change}: your runtime {does} {these} {where}: {_unfolded(gone)}"
-    return f"{change}: your runtime already folds {gone.folded} of {these} {where}: {_unfolded(gone)}"
+        return f"your runtime {does} {these} {where}: {_unfolded(gone)}"
+    return f"your runtime already folds {gone.folded} of {these} {where}: {_unfolded(gone)}"
 
 
 def _where(level: str) -> str:

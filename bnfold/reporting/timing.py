@@ -22,10 +22,10 @@ _TELLING = ("cudnn_conv_algo_search", "use_tf32")
 
 
 def document(result: Benchmark) -> Document:
-    """Times with their intervals, memory, what the models are, and the answer in one sentence a place."""
+    """Times, intervals, 95th percentiles, memory, what the models are, and the answer in one sentence a place."""
     blocks = (
         _times(result),
-        *_memory(result),
+        _further(result),
         *model_facts.blocks(result.reference, result.candidate),
         *_own_folds(result),
         *profiles.blocks(result.profiles),
@@ -92,14 +92,24 @@ def _milliseconds(times: Times) -> str:
     return f"{times.median * 1000:.3f} ms ({times.low * 1000:.3f} to {times.high * 1000:.3f})"
 
 
-def _memory(result: Benchmark) -> list[Table]:
-    figures = ("memory, reference", "memory, candidate")
-    rows = [
-        (*_where(result, cell), _mebibytes(cell.reference_memory), _mebibytes(cell.candidate_memory))
-        for cell in result.cells
+def _further(result: Benchmark) -> Table:
+    """What has no ratio: how long the slowest inferences take, and memory where it is known."""
+    figures = ("reference", "candidate")
+    rows = [(*_where(result, cell), *row) for cell in result.cells for row in (*_tails(cell), *_memory(cell))]
+    return Table((*_varying(result), "", *figures), tuple(rows), numeric=frozenset(figures))
+
+
+def _tails(cell: Cell) -> list[tuple[str, ...]]:
+    return [
+        (f"95 % of {what} within", *(f"{times.tail * 1000:.3f} ms" for times in (timing.reference, timing.candidate)))
+        for what, timing in (("latencies", cell.latency), ("those on the device", cell.on_device))
+        if timing is not None
     ]
-    known = any(cell.reference_memory is not None for cell in result.cells)
-    return [Table((*_varying(result), *figures), tuple(rows), numeric=frozenset(figures))] if known else []
+
+
+def _memory(cell: Cell) -> list[tuple[str, ...]]:
+    figures = (cell.reference_memory, cell.candidate_memory)
+    return [] if figures == (None, None) else [("peak memory", *map(_mebibytes, figures))]
 
 
 def _mebibytes(memory: int | None) -> str:
@@ -154,15 +164,13 @@ def _answers(result: Benchmark) -> list[Text]:
 
 
 def _explained(result: Benchmark) -> list[Text]:
-    """What the runtime does by itself, where that is known: on the CPU; once for all places that it explains."""
-    if result.own_folds is None:
-        return []
-    sentences = dict.fromkeys(
-        own_folds.sentence(entry, cell.latency.change)
-        for cell in result.cells
-        if cell.provider == _CPU and (entry := result.own_folds.at(cell.level)) is not None
-    )
-    return list(map(Text, sentences))
+    """What the runtime does by itself, where that is known: on the CPU; once for all places of a level."""
+    changes: dict[str, list[str]] = {}
+    for cell in result.cells:
+        if cell.provider == _CPU:
+            changes.setdefault(cell.level, []).append(cell.latency.change)
+    entries = () if result.own_folds is None else result.own_folds.levels
+    return [Text(own_folds.sentence(entry, *changes[entry.level])) for entry in entries if entry.level in changes]
 
 
 def _words(timing: Timing) -> str:

@@ -22,11 +22,11 @@ def document(result: TrainingResult) -> Document:
         blocks=(
             Table(_COLUMNS, tuple(map(_row, _some(result.epochs))), numeric=frozenset(_COLUMNS)),
             Text(
-                f"{result.parameters} parameters, {len(result.batch_norms)} BatchNorms, "
-                f"{len(result.epochs)} epoch{'s' * (len(result.epochs) != 1)} in {result.seconds:.1f} s"
+                f"{result.parameters} parameters, {len(result.batch_norms)} BatchNorms, {len(result.epochs)} "
+                f"epoch{'s' * (len(result.epochs) != 1)} in {result.seconds:.1f} s{_resumed(result)}"
             ),
             *_verdict(result),
-            Text(f"weights.safetensors, metrics.json and card.md are in {result.folder}"),
+            Text(f"weights, metrics, curve.svg and card.md are in {result.folder}"),
         ),
     )
 
@@ -51,6 +51,11 @@ def _row(epoch: Epoch) -> tuple[str, ...]:
         f"{epoch.held_out_accuracy:.2%}",
         f"{epoch.seconds:.2f}",
     )
+
+
+def _resumed(result: TrainingResult) -> str:
+    done = result.resumed_after
+    return f", {done} of them before the interruption" if done else ""
 
 
 def _verdict(result: TrainingResult) -> tuple[Text, ...]:

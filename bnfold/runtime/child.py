@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.errors import BnfoldError, ExecutionError
+from bnfold.startup import start_fast
 
 __all__ = ["Answer", "main"]
 
@@ -26,6 +27,7 @@ Answer = tuple[str, Any]
 
 def main(request: Path, response: Path) -> None:
     """Answer one request, then leave without the clean-up in which native libraries like to crash."""
+    start_fast()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     partial = response.with_suffix(".partial")

@@ -56,10 +56,17 @@ _ELEMENTS = 1 << 16  # of an input, in one set: enough for a tight ratio, little
 
 @dataclass(frozen=True)
 class Sizes:
-    """What symbolic dimensions become: the first axis is a batch, the others are lengths, heights, widths."""
+    """What symbolic dimensions become: the first axis is a batch, the others are lengths, heights, widths.
+
+    Attributes:
+        batch: The size of the first axis.
+        length: The size of the others.
+        named: Symbols whose size is known better, each with it.
+    """
 
     batch: int
     length: int
+    named: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,11 +208,14 @@ def _shapes(values: Sequence[ir.Value], sizes: Sizes) -> list[tuple[int, ...]]:
     """The same symbol gets the same size everywhere; one that is anyone's first axis is a batch."""
     dimensions = [tuple(value.shape or ()) for value in values]
     batches = {_symbol(dims[0]) for dims in dimensions if dims}
+    named = dict(sizes.named)
 
     def concrete(axis: int, dim: int | ir.SymbolicDim) -> int:
         if isinstance(dim, int):
             return dim
         symbol = _symbol(dim)
+        if symbol in named:
+            return named[symbol]
         is_batch = axis == 0 if symbol is None else symbol in batches
         return sizes.batch if is_batch else sizes.length
 

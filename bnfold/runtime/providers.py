@@ -20,6 +20,7 @@ import importlib.util
 import json
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError, ProviderError
@@ -57,6 +58,8 @@ _PLUGIN_OPTIONS = {
         "device", "dump_subgraphs", "enable_causallm", "hint_enable_gqa", "load_config", "reshape_input",
     }),
 }  # fmt: skip
+# Whose devices a plugin takes; it finds none elsewhere, and does not say why.
+_DEVICES_OF = {"OpenVINOExecutionProvider": "Intel", "NvTensorRTRTXExecutionProvider": "NVIDIA"}
 _DEVICE = "device"  # our own option: which device of a plugin provider
 
 
@@ -197,15 +200,25 @@ def _prepare(provider: Provider, options: ort.SessionOptions) -> dict[str, objec
     device = wanted.pop(_DEVICE, "")
     found = [one for one in ort.get_ep_devices() if one.ep_name == provider.name]
     if not found:
-        available = ", ".join(name.removesuffix(_SUFFIX) for name in ort.get_available_providers())
-        reason = f"this onnxruntime {ort.__version__} has none such, only {available}"
-        raise ProviderError(f"provider {provider}: missing: {reason}{_repair_here(provider)}")
+        raise ProviderError(f"provider {provider}: missing: {_why_missing(provider)}")
     taken = [one for one in found if not device or device.upper() in _names_of(one)]
     if not taken:
         names = ", ".join(sorted(set().union(*map(_names_of, found))))
         raise ProviderError(f"provider {provider}: has no device {device}, only {names}")
     options.add_provider_for_devices(taken[:1], wanted)
     return {}
+
+
+def _why_missing(provider: Provider) -> str:
+    import onnxruntime as ort
+
+    if module := _plugin_of(provider):
+        maker = _DEVICES_OF.get(provider.name)
+        return (
+            f"its plugin {module} finds no device on this machine that it takes{f': those of {maker}' if maker else ''}"
+        )
+    available = ", ".join(name.removesuffix(_SUFFIX) for name in ort.get_available_providers())
+    return f"this onnxruntime {ort.__version__} has none such, only {available}{_repair_here(provider)}"
 
 
 def _refuse_ignored(provider: Provider) -> None:
@@ -245,17 +258,22 @@ def _is_plugin(provider: Provider) -> bool:
 
 def _register(provider: Provider) -> None:
     """Register the library of an installed plugin package, such as ``onnxruntime_ep_openvino``; silent without one."""
-    import onnxruntime as ort
-
     module = _plugin_of(provider)
     if not module or _is_plugin(provider):
         return
     try:
-        path = importlib.import_module(module).get_library_path()
-        ort.register_execution_provider_library(module, path)
+        _register_once(module)
     except Exception as error:
         reason = f"{first_message(str(error))}{_repair_here(provider)}"
         raise ProviderError(f"provider {provider}: does not load: {reason}") from error
+
+
+@cache
+def _register_once(module: str) -> None:
+    """A library can be registered once a process, and one that finds no device leaves no trace."""
+    import onnxruntime as ort
+
+    ort.register_execution_provider_library(module, importlib.import_module(module).get_library_path())
 
 
 def _plugin_of(provider: Provider) -> str:

@@ -1,4 +1,4 @@
-"""The BatchNorms of a network, replaced or set: to see what they do."""
+"""The BatchNorms of a network, replaced or set: to see what they do, and to train in several processes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from bnfold.errors import BnfoldError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
 
-__all__ = ["Norm", "parse_norm", "set_norms"]
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["Norm", "parse_norm", "set_norms", "synchronise"]
 
 _FEWEST = 2  # rows that have a variance
 
@@ -55,21 +58,58 @@ def set_norms(module: nn.Module, norm: Norm, *, momentum: float | None = None, e
         eps: What is added to the variance; None leaves it.
     """
     from torch import nn
-    from torch.nn.modules.batchnorm import _BatchNorm
 
     from bnfold.training.ghost import GhostBatchNorm
 
+    def changed(part: _BatchNorm) -> nn.Module:
+        part.momentum = part.momentum if momentum is None else momentum
+        part.eps = part.eps if eps is None else eps
+        if norm.kind == "none":
+            return nn.Identity()
+        if norm.kind == "ghost":
+            ghost = GhostBatchNorm(part.num_features, norm.group, eps=part.eps, momentum=part.momentum)
+            return _taking_over(ghost, part)
+        return part
+
+    _replace(module, changed)
+
+
+def synchronise(module: nn.Module) -> None:
+    """Let every BatchNorm of a module, in place, have the statistics of all processes' rows; ghosts keep to groups.
+
+    Args:
+        module: On the device on which it will run; it must not be a BatchNorm itself.
+    """
+    from torch import nn
+
+    from bnfold.training.ghost import GhostBatchNorm
+    from bnfold.training.synced import SynchronisedBatchNorm
+
+    def changed(part: _BatchNorm) -> _BatchNorm:
+        if isinstance(part, GhostBatchNorm):
+            return part
+        on_gpu = any(tensor.is_cuda for tensor in (*part.parameters(), *part.buffers()))
+        kind = nn.SyncBatchNorm if on_gpu else SynchronisedBatchNorm
+        return _taking_over(kind(part.num_features, part.eps, part.momentum), part)
+
+    _replace(module, changed)
+
+
+def _taking_over(new: _BatchNorm, old: _BatchNorm) -> _BatchNorm:
+    """The new one with the parameters, the statistics and the mode of the old: shared, not copied."""
+    new._parameters, new._buffers = old._parameters, old._buffers
+    new.affine, new.track_running_stats, new.training = old.affine, old.track_running_stats, old.training
+    return new
+
+
+def _replace(module: nn.Module, change: Callable[[_BatchNorm], nn.Module]) -> None:
+    """Put ``change(norm)`` wherever a BatchNorm is; one that is in several places stays one."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    changed: dict[nn.Module, nn.Module] = {}
     for parent in list(module.modules()):
-        for name, part in list(parent.named_children()):
-            if not isinstance(part, _BatchNorm):
-                continue
-            part.momentum = part.momentum if momentum is None else momentum
-            part.eps = part.eps if eps is None else eps
-            if norm.kind == "none":
-                setattr(parent, name, nn.Identity())
-            elif norm.kind == "ghost":
-                ghost = GhostBatchNorm(
-                    part.num_features, norm.group, eps=part.eps, momentum=part.momentum, affine=part.affine
-                )
-                ghost.load_state_dict(part.state_dict())
-                setattr(parent, name, ghost)
+        for name, part in parent._modules.items():
+            if isinstance(part, _BatchNorm):
+                if part not in changed:
+                    changed[part] = change(part)
+                parent._modules[name] = changed[part]

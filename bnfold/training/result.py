@@ -41,7 +41,8 @@ class TrainingResult:
 
     Attributes:
         network: The zoo's name of it.
-        folder: Where ``weights.safetensors``, ``metrics.json`` and ``card.md`` were written.
+        data: The name of the data set that it was trained with.
+        folder: Where ``weights.safetensors``, ``metrics.json``, ``metrics.jsonl``, ``curve.svg`` and ``card.md`` are.
         accuracy: The score of the last epoch's weights on the held-out data: the share that is right, 0…1, or the
             explained variance; with exact statistics, if those were asked for.
         reached: Whether ``accuracy`` is at least the target; True without one.
@@ -51,12 +52,14 @@ class TrainingResult:
         parameters: Trained numbers, BatchNorms' scale and bias included, running statistics not.
         batch_norms: Each BatchNorm's name in the module, and its channels.
         epochs: In order.
+        resumed_after: How many of them an interrupted run had done before; 0 where there was none.
         seconds: Wall-clock time of all epochs.
         command: The command line that rebuilds the same weights.
         versions: What it was trained with.
     """
 
     network: str
+    data: str
     folder: Path
     accuracy: float
     reached: bool
@@ -66,6 +69,7 @@ class TrainingResult:
     parameters: int
     batch_norms: Mapping[str, int]
     epochs: tuple[Epoch, ...]
+    resumed_after: int
     seconds: float
     command: str
     versions: Mapping[str, str]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnfold.errors import BnfoldError
 from bnfold.training.norms import parse_norm
+from bnfold.training.processes import DEVICES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch.nn import Parameter
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
+
+    from bnfold.training.result import Epoch
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Settings"]
 
@@ -33,14 +36,16 @@ class Settings:
         epochs: Passes over the training data, at most.
         seed: Of the initial weights, the dropout and the order of the batches.
         lr: Learning rate of the first epoch.
-        batch_size: Rows a step.
+        batch_size: Rows a step, of all processes together.
         optimizer: ``sgd``, with momentum 0.9, or ``adamw``; both with a weight decay of 5e-4.
         schedule: ``cosine``, from ``lr`` to 0, or ``constant``.
         norm: What stands where the network has BatchNorm: ``batch``, ``none`` or ``ghost:N``.
+        placement: Where the BatchNorms stand: ``pre``, ``post`` or ``input``; null for the network's own.
         momentum: Of the running statistics, 0…1; null for the network's own.
         eps: Of the BatchNorms; null for the network's own.
         exact_stats: Whether the running statistics are those of all training data, computed at the end.
         target: The accuracy at which training ends; null without one.
+        device: ``cpu`` or ``cuda``.
     """
 
     epochs: int = 20
@@ -50,10 +55,17 @@ class Settings:
     optimizer: str = "sgd"
     schedule: str = "cosine"
     norm: str = "batch"
+    placement: str | None = None
     momentum: float | None = None
     eps: float | None = None
     exact_stats: bool = False
     target: float | None = None
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], **told: Any) -> Settings:
+        """What is told, where it is not None; else what the recipe has, else the defaults."""
+        return cls(**{**recipe, **{name: value for name, value in told.items() if value is not None}})
 
     def check(self, rows: int | None = None) -> None:
         """See that every setting makes sense, and that there are enough of ``rows`` for a batch.
@@ -71,6 +83,7 @@ class Settings:
             ),
             (self.optimizer not in OPTIMIZERS, f"--optimizer {self.optimizer}: give {' or '.join(OPTIMIZERS)}"),
             (self.schedule not in SCHEDULES, f"--schedule {self.schedule}: give {' or '.join(SCHEDULES)}"),
+            (self.device not in DEVICES, f"--device {self.device}: give {' or '.join(DEVICES)}"),
             (
                 self.momentum is not None and not 0 < self.momentum <= 1,
                 f"--momentum {self.momentum}: how far a batch moves the statistics lies above 0 and up to 1",
@@ -95,16 +108,22 @@ class Settings:
         if norm.group > self.batch_size:
             raise BnfoldError(f"--norm {self.norm}: a batch has {self.batch_size} rows")
 
-    def options(self) -> str:
-        """The options of ``bnfold train`` that say the same."""
+    def options(self, recipe: Mapping[str, Any]) -> str:
+        """The options of ``bnfold train`` that say the same, of a network with this recipe."""
         words = []
         for field in fields(self):
             value = getattr(self, field.name)
-            if value == field.default and field.name not in _ALWAYS_NAMED:
+            if value == field.default and field.name not in {*_ALWAYS_NAMED, *recipe}:
                 continue
             name = f"--{field.name.replace('_', '-')}"
             words.append(name if value is True else f"{name} {value}")
         return " ".join(words)
+
+    def are_met(self, history: Sequence[Epoch]) -> bool:
+        """Whether training is over after these epochs: they are all, or the last one reached the target."""
+        if self.target is not None and history and history[-1].held_out_accuracy >= self.target:
+            return True
+        return len(history) >= self.epochs
 
     def build_optimizer(self, parameters: Iterable[Parameter]) -> tuple[Optimizer, LRScheduler]:
         """What changes the weights, and what changes its rate, once an epoch."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["recompute_statistics"]
+__all__ = ["input_statistics", "recompute_statistics"]
 
 
 def recompute_statistics(
@@ -46,17 +46,15 @@ def recompute_statistics(
 
     Raises:
         MissingDependencyError: torch is not installed.
-        BnfoldError: There is no batch, or a BatchNorm saw a single value a channel, which has no variance.
+        BnfoldError: There is no batch, the loader can be gone through once only and has to be several times, or a
+            BatchNorm saw a single value a channel, which has no variance.
     """
     require("torch")
     import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
 
-    norms = [
-        (name, part)
-        for name, part in model.named_modules()
-        if isinstance(part, _BatchNorm) and part.running_mean is not None and part.running_var is not None
-    ]
+    norms = _tracking(model)
+    if layer_by_layer and iter(loader) is loader:
+        raise BnfoldError("layer by layer takes a pass a layer: give a list or a DataLoader, not an iterator")
     with _as_it_was(model), torch.no_grad():
         model.eval()
         if layer_by_layer:
@@ -67,6 +65,49 @@ def recompute_statistics(
     for name, norm in norms:
         _store(name, norm, pools[name], unbiased=True)
     return sum(pool.count > 0 for pool in pools.values())
+
+
+def input_statistics(
+    model: nn.Module, loader: Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the input of every BatchNorm is like at inference: its mean and unbiased variance, pooled in float64.
+
+    All is as at inference, the BatchNorms too: not what they should have stored, but what they meet.
+
+    Args:
+        model: Left as it is.
+        loader: Batches, or tuples of which the first is what the model takes.
+
+    Returns:
+        For each BatchNorm that keeps running statistics and is run: mean and variance, float64 [channels].
+
+    Raises:
+        MissingDependencyError: torch is not installed.
+        BnfoldError: There is no batch, or a BatchNorm saw a single value a channel, which has no variance.
+    """
+    require("torch")
+    import torch
+
+    with _as_it_was(model), torch.no_grad():
+        model.eval()
+        pools = _pool(model, loader, _tracking(model))
+    found = {}
+    for name, pool in pools.items():
+        if pool.mean is not None and pool.squares is not None:
+            _check_variance(name, pool)
+            found[name] = (pool.mean, pool.squares / (pool.count - 1))
+    return found
+
+
+def _tracking(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
+    """The BatchNorms that keep running statistics, with their names."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return [
+        (name, part)
+        for name, part in model.named_modules()
+        if isinstance(part, _BatchNorm) and part.running_mean is not None and part.running_var is not None
+    ]
 
 
 @dataclass
@@ -166,10 +207,14 @@ def _calls(model: nn.Module, loader: Iterable[object], norms: dict[str, _BatchNo
 def _store(name: str, norm: _BatchNorm, pool: _Pool, *, unbiased: bool) -> None:
     if pool.mean is None or pool.squares is None or norm.running_mean is None or norm.running_var is None:
         return
-    if pool.count == 1:
-        raise BnfoldError(f"{name or 'the BatchNorm'}: a single value a channel has no variance")
+    _check_variance(name, pool)
     norm.running_mean.copy_(pool.mean)
     norm.running_var.copy_(pool.squares / (pool.count - unbiased))
+
+
+def _check_variance(name: str, pool: _Pool) -> None:
+    if pool.count == 1:
+        raise BnfoldError(f"{name or 'the BatchNorm'}: a single value a channel has no variance")
 
 
 @contextmanager

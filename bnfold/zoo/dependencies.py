@@ -11,6 +11,7 @@ __all__ = ["require"]
 # The module that is imported, how its package is called, and the extra of bnfold that installs it.
 _PACKAGES = {
     "PIL": ("Pillow", "data"),
+    "matplotlib": ("matplotlib", "study"),
     "onnxscript": ("onnxscript", "torch"),
     "safetensors": ("safetensors", "torch"),
     "sklearn": ("scikit-learn", "study"),

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnfold.errors import BnfoldError
+from bnfold.zoo.data import times
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,7 +24,9 @@ __all__ = ["NOISE", "PAIRS", "POINTS", "noisy", "paired", "same", "scattered"]
 
 NOISE = 0.25  # the standard deviation of what ``noisy`` adds, where ink is 0 to 1
 POINTS = 64  # that ``scattered`` draws from an image
+CLOUDS = 8  # that it draws of each image to train on: of few clouds a network learns the points, not the digit
 PAIRS = 4  # that ``paired`` makes with each image in front
+_AT_ONCE = 2**24  # possible pairs, of which 60,000 images have billions
 _TRAIN, _HELD_OUT = 1, 2  # seeds
 
 
@@ -55,12 +60,23 @@ def _with_noise(images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 def scattered(data: Dataset) -> Dataset:
     """``POINTS`` points drawn from the ink of each image: float32 [N, 2, POINTS], x and y between −1 and 1.
 
-    A pixel is drawn as often as it is dark, and the point lies anywhere in it. Their order means nothing.
+    A pixel is drawn as often as it is dark, and the point lies anywhere in it. Their order means nothing. To train on,
+    ``CLOUDS`` clouds are drawn of each image.
+
+    Raises:
+        BnfoldError: They are no grey images.
     """
+    shape = data.train_inputs.shape[1:]
+    if len(shape) != 3 or shape[0] != 1:
+        raise BnfoldError(
+            f"points are drawn from grey images of 1×height×width; {data.name} has inputs of {times(shape)}"
+        )
     return replace(
         data,
-        description=f"{data.description}; {POINTS} points drawn from the ink of each, as x and y between −1 and 1",
-        train_inputs=_points(data.train_inputs, _TRAIN),
+        description=f"{data.description}; {POINTS} points drawn from the ink of each, as x and y between −1 and 1, "
+        f"and drawn {CLOUDS} times to train on",
+        train_inputs=_points(np.concatenate([data.train_inputs] * CLOUDS), _TRAIN),
+        train_targets=np.concatenate([data.train_targets] * CLOUDS),
         held_out_inputs=_points(data.held_out_inputs, _HELD_OUT),
     )
 
@@ -97,9 +113,11 @@ def _pairs(images: NDArray[np.float32], labels: Targets, seed: int) -> tuple[NDA
     random = np.random.default_rng(seed)
     first = np.tile(np.arange(len(images)), PAIRS)
     wanted = np.arange(len(first)) // len(images) % 2  # by turns of all images: different, same, …
-    alike = labels[first][:, None] == labels[None]
-    alike[np.arange(len(first)), first] = False  # an image beside itself would be too easy
-    fitting = np.where(wanted[:, None] == 1, alike, labels[first][:, None] != labels[None])
-    # A random number for each possible partner; the one that fits and has the largest is taken.
-    second = np.where(fitting, random.random(fitting.shape), -1).argmax(1)
+    second = np.empty_like(first)
+    for some in np.array_split(np.arange(len(first)), -(-len(first) * len(images) // _AT_ONCE)):
+        alike = labels[first[some]][:, None] == labels[None]
+        fitting = alike == (wanted[some][:, None] == 1)
+        fitting[np.arange(len(some)), first[some]] = False  # an image beside itself would be too easy
+        # A random number for each possible partner; the one that fits and has the largest is taken.
+        second[some] = np.where(fitting, random.random(fitting.shape), -1).argmax(1)
     return np.stack([images[first], images[second]], axis=1), wanted.astype(np.int64)

@@ -1,12 +1,13 @@
 """In what order sessions and processes are timed, and how long."""
 
 import statistics
+from functools import partial
 
 import numpy as np
 import pytest
 
 from bnfold import modelfile
-from bnfold.benchmarking import measuring, processes, turns
+from bnfold.benchmarking import cells, measuring, processes, turns
 from bnfold.benchmarking.grid import Place, grid
 from bnfold.runtime import providers
 from bnfold.runtime.alone import Alone
@@ -80,11 +81,37 @@ def test_blocks_are_some_tens_of_milliseconds_of_at_least_one_inference(monkeypa
     assert measuring._try(("a", "b"), Place(), lambda session: lambda: None) == (iterations, {})
 
 
-def test_the_warm_up_is_not_timed(monkeypatch):
+@pytest.mark.parametrize(
+    ("provider", "warmup", "untimed"), [("cpu", 5, 5), ("cpu", 0, 0), ("cuda", 5, 5), ("cuda", 0, 1)]
+)
+def test_the_warm_up_is_not_timed_and_never_the_first_on_a_gpu(monkeypatch, provider, warmup, untimed):
+    blocks = []
     monkeypatch.setattr(measuring, "reopen_session", lambda *place: None)
-    monkeypatch.setattr(measuring, "_block", lambda run, count: [9.0 if count == 5 else 1.0] * count)
-    taken = measuring._pair(("A", "B"), (0, 1), place=Place(), prepare=lambda session: None, warmup=5, iterations=2)
-    assert taken == measuring.Pair((1.0, 1.0), (1.0, 1.0))
+    monkeypatch.setattr(measuring, "_block", lambda run, count: blocks.append(count) or [len(blocks)] * count)
+    place = Place(providers.parse(provider))
+    take = partial(measuring._pair, ("A", "B"), (0, 1), place=place, prepare=lambda session: None)
+    assert take(warmup=warmup, iterations=2).median == (4.5, 4.5)  # of the third to the sixth: A B B A
+    assert blocks == [untimed, untimed, 2, 2, 2, 2]
+
+
+def test_a_gpu_is_timed_from_host_to_host_and_on_the_device_and_says_how_it_convolves(monkeypatch):
+    asked = []
+
+    def run(function, arguments, **_):
+        asked.append((function.rpartition(":")[2], arguments.get("device"), str(arguments["place"])))
+        host = arguments["device"] is None
+        one = measuring.Pair((2.0, 1.0) if host else (1.0, 1.0), (2.0, 1.0))
+        return measuring.Measured([one] * 2, [one], 5, {"cudnn_conv_algo_search": "EXHAUSTIVE"})
+
+    monkeypatch.setattr(cells, "run_isolated", run)
+    monkeypatch.setattr(processes, "run_isolated", lambda *_, **__: Alone(load=3.0, first=2.0, memory=None, times=[]))
+    timer = cells.Timer(("a", "b"), "a", pairs=2, warmup=3, loads=True, processes=False, timeout=9)
+    place = Place(providers.parse("cuda:device_id=1"))
+    cell = timer.cell(place, {}, seconds=0)
+    assert asked == [("measure", None, str(place)), ("measure", Device("cuda", 1), str(place))]
+    assert (cell.latency.speedup, cell.on_device.speedup) == (2, 1)
+    assert (cell.load.reference.median, cell.first.reference.median) == (3, 2)
+    assert cell.settings == {"cudnn_conv_algo_search": "EXHAUSTIVE"}
 
 
 def test_inferences_from_device_to_device_are_timed_like_any(tmp_path):

@@ -133,7 +133,7 @@ def test_what_onnxruntime_cannot_save_is_said_and_no_error(tmp_path):
 
 def test_a_benchmark_has_them_at_the_levels_that_were_timed(tmp_path):
     reference = model(VECTORS)
-    result = benchmark(reference, without(reference, "folded"), levels=["basic"], pairs=2)
+    result = benchmark(reference, without(reference, "folded"), levels=["basic"], pairs=2, loads=False)
     (entry,) = result.own_folds.levels
     assert (entry.level, entry.gone) == (Level.BASIC, Fates(1, 0, 0))
 

@@ -33,16 +33,15 @@ def test_equal_models_are_called_different_in_about_one_trial_of_twenty(tmp_path
         found.append(latency_of(measured.pairs, measured.control))
     different = [timing for timing in found if timing.change in (Change.FASTER, Change.SLOWER)]
     assert len(different) <= 6, [(timing.low, timing.high, timing.detectable) for timing in different]
-    assert abs(np.log([timing.speedup for timing in found])).mean() < 0.05
+    assert np.median(np.abs(np.log([timing.speedup for timing in found]))) < 0.05  # whatever else the machine does
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [False, True])
-def test_a_model_of_twice_the_work_is_slower(tmp_path, processes):
+def test_a_model_of_four_times_the_work_is_slower(processes):
     """It is so large a difference that no other process on the machine hides it."""
-    few, many = layers(2), layers(4)
-    many.graph.name = few.graph.name
-    result = benchmark(few, many, levels=("all",), processes=processes, min_speedup="0.95@all")
+    options = {"levels": ("all",), "processes": processes, "loads": False}
+    result = benchmark(layers(2), layers(8), min_speedup="0.95@all", **options)
     assert result.cells[0].latency.change is Change.SLOWER
     assert not result
-    assert benchmark(many, few, levels=("all",), processes=processes, min_speedup="1.05@all")
+    assert benchmark(layers(8), layers(2), min_speedup="1.05@all", **options)

@@ -33,11 +33,11 @@ def test_prints_both_levels_and_exits_with_0_whatever_is_faster(command):
 def test_json_holds_every_pair_of_every_place(command):
     code, out, _ = command(
         *("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "basic", "all", "--batch", "1"),
-        *("--batch", "3", "--threads", "2", "--warmup", "1", "--processes", "--provider", "cpu", "--format", "json"),
+        *("--batch", "3", "--threads", "2", "--warmup", "1", "--no-loads", "--provider", "cpu", "--format", "json"),
     )
     report = json.loads(out)
     assert code == 0
-    assert (report["kind"], report["processes"], report["warmup"]) == ("benchmark", True, 1)
+    assert (report["kind"], report["processes"], report["warmup"]) == ("benchmark", False, 1)
     assert [(cell["batch"], cell["level"]) for cell in report["cells"]] == [
         (1, "basic"), (1, "all"), (3, "basic"), (3, "all"),
     ]  # fmt: skip
@@ -46,32 +46,41 @@ def test_json_holds_every_pair_of_every_place(command):
         assert fed.split(" ")[1].startswith(f"{cell['batch']}×")
         assert (cell["provider"], cell["threads"]) == ("cpu", 2)
         assert len(cell["latency"]["speedups"]) == 2
+        assert cell["load"] is None
     assert report["reference"]["batch_normalizations"] == 2
 
 
 def test_a_budget_is_in_seconds(command):
-    code, out, _ = command(
-        "bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "all", "--time-budget", "6", "--format", "json"
-    )
+    arguments = ("--pairs", "2", "--level", "all", "--no-loads", "--time-budget", "6", "--format", "json")
+    code, out, _ = command("bench", "a.onnx", "b.onnx", *arguments)
     assert code == 0
     assert len(json.loads(out)["cells"][0]["latency"]["speedups"]) > 2
 
 
+def test_latencies_come_from_processes_if_they_are_asked_to(command):
+    arguments = ("--pairs", "2", "--level", "all", "--processes", "--format", "json")
+    code, out, _ = command("bench", "a.onnx", "b.onnx", *arguments)
+    report = json.loads(out)
+    assert (code, report["processes"]) == (0, True)
+    assert len(report["cells"][0]["load"]["speedups"]) == 2
+
+
 def test_a_speed_up_that_is_not_shown_is_exit_1_and_every_report_says_so(command):
     demands = ("--min-speedup", "0.000001@disabled", "--min-speedup", "1000000")
-    code, out, err = command("bench", "a.onnx", "b.onnx", "--pairs", "2", *demands, "--report", "junit=a.xml")
+    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--no-loads")
+    code, out, err = command(*arguments, *demands, "--report", "junit=a.xml")
     assert (code, err) == (1, "")
     *_, shown, missed = out.splitlines()
     assert shown.startswith("Speed-up 1e-06@disabled demanded: shown: ")
     assert missed.startswith("Speed-up 1e+06@all demanded: not shown: ")
     root = ET.parse("a.xml").getroot()
     assert root.get("failures") == "1"
-    code, _, _ = command("bench", "a.onnx", "b.onnx", "--pairs", "2", *demands[:2])
+    code, _, _ = command(*arguments, *demands[:2])
     assert code == 0
 
 
 def test_where_the_time_goes_is_told_if_it_is_asked_for(command):
-    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled")
+    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled", "--no-loads")
     code, out, err = command(*arguments, "--profile")
     assert (code, err) == (0, "")
     assert "Where the time goes: level disabled" in out
@@ -81,7 +90,7 @@ def test_where_the_time_goes_is_told_if_it_is_asked_for(command):
 @pytest.mark.parametrize(("name", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
 def test_the_ratios_are_drawn_into_a_file(command, tmp_path, name, start):
     pytest.importorskip("matplotlib")
-    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled")
+    arguments = ("bench", "a.onnx", "b.onnx", "--pairs", "2", "--level", "disabled", "--no-loads")
     code, out, err = command(*arguments, "--report", f"{name}=ratios.{name}", "--report", "json=bench.json")
     assert (code, err) == (0, "")
     assert "Level disabled: " in out

@@ -48,7 +48,10 @@ def test_exits_2_and_lists_the_networks_when_the_name_is_unknown(command, tmp_pa
     code, out, err = command("train", "digits_cmm", "-o", tmp_path)
 
     assert (code, out) == (2, "")
-    assert err == "bnfold: no network named 'digits_cmm' in the zoo; it has: digits_cnn\n"
+    assert err.startswith(
+        "bnfold: no network named 'digits_cmm' in the zoo; it has: crnn, decoder, densenet, digits_cnn, "
+    )
+    assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,6 +85,46 @@ def test_exits_2_and_names_the_extra_that_is_missing(module, extra, tmp_path):
     assert end.stderr.endswith(f"is not installed: pip install 'bnfold[{extra}]'\n")
     assert end.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_takes_other_data_and_another_placement(command, tmp_path):
+    code, out, err = command(
+        "train", "mlp", "-o", tmp_path, "--data", "wine", "--placement", "input", "--batch-size", 32
+    )
+
+    assert (code, err) == (0, "")
+    assert "9693 parameters, 3 BatchNorms, 20 epochs in" in out
+
+
+def test_exits_2_and_names_both_when_data_do_not_fit(command, tmp_path):
+    code, out, err = command("train", "digits_cnn", "-o", tmp_path / "new", "--data", "wine")
+
+    assert (code, out) == (2, "")
+    assert err == (
+        "bnfold: digits_cnn takes inputs of 1×8×8 and tells 10 classes apart; wine has inputs of 13 and 3 classes\n"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_goes_on_with_what_was_interrupted_and_begins_where_nothing_was(command, tmp_path):
+    code, out, _ = command("train", "mlp", "-o", tmp_path, "--epochs", 1, "--resume", "--format", "json")
+    assert (code, json.loads(out)["resumed_after"]) == (0, 0)
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+
+    code, _, err = command("train", "mlp", "-o", tmp_path, "--epochs", 1, "--resume")
+
+    assert (code, "no checkpoint that can be read; --overwrite starts anew" in err) == (2, True)
+
+
+def test_other_processes_than_the_first_print_nothing(command, tmp_path, monkeypatch):
+    from bnfold import training
+    from bnfold.training import processes
+
+    result = training.train("mlp", output=tmp_path, epochs=1)
+    monkeypatch.setattr(training, "train", lambda *_, **__: result)
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+
+    assert command("train", "mlp", "-o", tmp_path) == (0, "", "")
 
 
 def test_a_report_never_takes_the_place_of_what_was_trained(command, tmp_path):

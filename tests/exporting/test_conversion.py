@@ -9,8 +9,8 @@ from torch import nn
 import bnfold
 from bnfold import zoo
 from bnfold.errors import ExportError
-from bnfold.exporting.conversion import convert
-from bnfold.exporting.tidying import tidy
+from bnfold.exporting.conversion import Request, convert, convert_any
+from bnfold.exporting.tidying import _path_in_name, tidy
 from bnfold.exporting.weights import load_weights
 
 
@@ -123,3 +123,71 @@ def test_what_torch_exports_folds_in_place_beside_other_passes(shipped):
     assert (len(folding.result.folded), folding.result.kept) == (4, ())
     assert bnfold.verify(original, model)
     assert all(torch.equal(weight, weights[name]) for name, weight in module.state_dict().items())
+
+
+class Branching(nn.Module):
+    """What the modern exporter does not take."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, image):
+        image = self.body(image)
+        return image if image.sum() > 0 else -image
+
+
+def requested(module, **options):
+    return Request(module, (torch.ones(2, 3, 8, 8),), {}, ["image"], [{0: "batch"}], ["y"], **options)
+
+
+def test_the_older_exporter_is_asked_second_and_folds_nothing(capfd):
+    module = Branching().train()
+
+    converted = convert_any(requested(module))
+    tidy(converted.model, module.state_dict().keys())
+
+    assert converted.exporter == "torchscript"
+    assert "data-dependent" in converted.reason
+    assert [node.name for node in converted.model.graph][:2] == ["body.0", "body.1"]
+    assert all(part.training for part in module.modules())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_where_neither_exporter_does_both_reasons_are_told_in_one_line():
+    class Hopeless(nn.Module):
+        def forward(self, image):
+            if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
+                raise RuntimeError("not\nhere")
+            return image
+
+    module = Hopeless().train()
+    with pytest.raises(ExportError, match=r"torch cannot export the network: not; nor can its older exporter: not$"):
+        convert_any(requested(module))
+
+    assert module.training
+
+
+def test_an_axis_with_a_least_size_stays_free():
+    module = nn.Conv2d(3, 4, 3)
+    request = Request(module, (torch.ones(2, 3, 8, 8),), {}, ["image"], [{0: "batch", 2: "H", 3: "W"}], ["y"])
+
+    converted = convert_any(request)
+
+    assert converted.exporter == "dynamo"
+    assert str(converted.model.graph.inputs[0].shape) == "[batch,3,H,W]"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("/conv/Conv", "conv"),
+        ("/features/features.0/Conv", "features.0"),
+        ("/layer1/layer1.0/layer1.0.0/body/body.0/body.0.0/Conv", "layer1.0.0.body.0.0"),
+        ("/layer1/layer1.0/heads.0/Conv", "layer1.0.heads.0"),
+        ("/Relu", ""),
+        ("Relu", ""),
+    ],
+)
+def test_reads_the_path_of_a_module_off_the_names_of_the_older_exporter(name, path):
+    assert _path_in_name(name) == path

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bnfold import modelfile, zoo
+from bnfold import modelfile
 from bnfold.runtime import sessions
 from bnfold.runtime.isolation import run_isolated
 from bnfold.zoo import data as datasets
@@ -61,12 +61,3 @@ def test_onnxruntime_measures_the_accuracy_that_is_claimed(shipped):
     assert accuracy == pytest.approx(json.loads((shipped / "metrics.json").read_text())["accuracy"], abs=1e-6)
     assert accuracy >= 0.97
     assert f"| held-out accuracy | {accuracy:.2%} " in (shipped / "card.md").read_text()
-
-
-@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
-def test_the_table_and_the_commands_are_those_of_the_metrics(name, shipped):
-    readme = (shipped.parent / "README.md").read_text()
-    metrics = json.loads((shipped.parent / name / "metrics.json").read_text())
-
-    assert f"| [{name}]({name}/card.md) | {metrics['accuracy']:.2%} | {metrics['parameters']} | " in readme
-    assert f"    {metrics['command']}\n    bnfold export {name}\n" in readme

@@ -15,17 +15,35 @@ from tests.helpers.models import serialised
 
 MODELS = Path(__file__).parents[2] / "models"
 
-# What every network that is shipped is known for: code and node.
+# What every network that is shipped is known for: code and node. Those that are not named have none.
 EXPECTED: dict[str, set[tuple[str, str]]] = {
+    # Its segments are read by several of them; one output channel of a Conv has far smaller weights once it is folded.
+    "densenet": {
+        *(("BN401", f"block{block}.{layer}.bn1") for block in (1, 2) for layer in (0, 1, 2)),
+        ("BN402", "block2.2.conv2"),
+    },
     "digits_cnn": {("BN103", "bn1"), ("BN103", "bn4")},  # as its docstring says: both biases are redundant
+    # As ArcFace has it: behind the stem's PReLU, and a redundant bias in the embedding.
+    "iresnet": {
+        ("BN401", "blocks.0.bn1"),
+        ("BN103", "bn_embed"),
+        ("BN402", "blocks.1.conv2"),
+    },
+    # A scale that began at 0 and came no further than 2e-4.
+    "levit": {("BN203", "attention.1.project.bn"), ("BN402", "attention.1.project.linear")},
+    # Behind the activation, as its name says; two ReLU that let nothing through; a shift in front of a zero padding.
+    "postact_cnn": {("BN102", "bn1"), ("BN102", "bn2"), ("BN102", "bn3"), ("BN203", "bn1"), ("BN401", "bn2")},
+    # In front of each Linear, as its name says; a feature that varies by 0.003, whose square epsilon outweighs.
+    "prenorm_mlp": {("BN102", "bn2"), ("BN102", "bn3"), ("BN202", "bn1")},
+    # The branch that is BatchNorm alone reads what a ReLU wrote.
+    "repvgg": set(),
 }
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in MODELS.glob("*/model.onnx")))
 def test_every_network_that_is_shipped_has_the_findings_that_are_written_down(folder) -> None:
     found = {(finding.code, finding.node) for finding in bnfold.lint(MODELS / folder / "model.onnx")}
-    assert folder in EXPECTED, f"say in EXPECTED what is right to find in models/{folder}; found now: {sorted(found)}"
-    assert found == EXPECTED[folder]
+    assert found == EXPECTED.get(folder, set()), "say in EXPECTED what is right to find"
 
 
 def test_a_good_network_has_no_findings() -> None:

@@ -43,6 +43,23 @@ def test_a_good_module_has_no_findings() -> None:
     assert (result.model, result.batch_norms) == ("Sequential", 2)
 
 
+# BN102: behind an activation
+
+
+@pytest.mark.parametrize("branches", [1, 2])
+def test_minds_a_norm_behind_an_activation_that_it_alone_reads(branches) -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.last = conv(3, 4), nn.BatchNorm2d(4), conv(4, 4)
+
+        def forward(self, x):
+            x = self.first(x).relu()
+            return self.norm(x) if branches == 1 else self.norm(x) + self.last(x)[..., :1, :1]
+
+    assert len(found("BN102", Block())) == (1 if branches == 1 else 0)
+
+
 # BN101: Dropout
 
 

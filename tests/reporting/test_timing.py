@@ -26,11 +26,15 @@ def benchmark(own_folds=None, **levels):
 
 
 def test_times_ratios_and_intervals_stand_side_by_side():
-    times, memory, facts, *conditions = document(benchmark(disabled=FASTER)).blocks[:5]
+    times, further, facts, *conditions = document(benchmark(disabled=FASTER)).blocks[:5]
     took = ("2.000 ms (1.900 to 2.100)", "1.000 ms (1.000 to 1.000)")
     assert times.rows[0] == ("disabled", "latency", *took, "2.00×", "1.76 to 2.26", "1.00×", "faster")
     assert [row[1] for row in times.rows] == ["latency", "load", "first run"]
-    assert memory.rows == (("disabled", "3.0 MiB", ""),)
+    assert further.columns == ("level", "", "reference", "candidate")
+    assert further.rows == (
+        ("disabled", "95 % of latencies within", "2.100 ms", "1.000 ms"),
+        ("disabled", "peak memory", "3.0 MiB", ""),
+    )
     assert facts.rows == (("a.onnx", "12,345", "10", "3"), ("b.onnx", "12,000", "7", "0"))
     assert conditions[0].text == "onnxruntime 1.32.0, cpu, 1 thread, x 1×3"
     assert conditions[1].text.startswith("3 pairs of fresh sessions")
@@ -50,8 +54,9 @@ def test_what_tells_the_places_apart_is_a_column_and_nothing_else():
 
 def test_where_only_latencies_were_measured_nothing_else_is_shown():
     alone = dataclasses.replace(cell("all", latency=FASTER), load=None, first=None, reference_memory=None)
-    times, facts, *rest = document(of_cells(alone)).blocks
+    times, further, facts, *rest = document(of_cells(alone)).blocks
     assert [row[1] for row in times.rows] == ["latency"]
+    assert [row[1] for row in further.rows] == ["95 % of latencies within"]
     assert facts.columns[0] == "model"
     assert not any("load" in text.text or "memory" in text.text for text in rest)
     assert len(suite(of_cells(alone)).cases) == 1
@@ -61,8 +66,9 @@ def test_what_a_provider_does_to_convolutions_and_the_time_on_its_device_are_sho
     settings = {"cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "1", "device_id": "0"}
     there = dataclasses.replace(cell("all", latency=SAME, on_device=FASTER, provider="cuda"), settings=settings)
     result = of_cells(cell("all", latency=SAME), there)
-    times = document(result).blocks[0]
+    times, further, *_ = document(result).blocks
     assert [row[:3] for row in times.rows[3:5]] == [("cuda", "all", "latency"), ("cuda", "all", "on the device")]
+    assert ("cuda", "all", "95 % of those on the device within", "2.100 ms", "1.000 ms") in further.rows
     texts = [getattr(block, "text", "") for block in document(result).blocks]
     assert "cuda: cudnn_conv_algo_search EXHAUSTIVE, use_tf32 1" in texts
 
@@ -129,6 +135,14 @@ def test_one_sentence_explains_all_places_of_a_level_and_none_elsewhere():
     result = dataclasses.replace(of_cells(*places, elsewhere), own_folds=OwnFolds((FOLDED,)))
     sentences = [one.text for one in document(result).blocks if "your runtime" in getattr(one, "text", "")]
     assert sentences == ["no change: your runtime already folds these 53 at its default level"]
+
+
+def test_a_sentence_for_places_of_several_verdicts_takes_none_of_them():
+    faster = cell("all", latency=FASTER, batch=8)
+    result = dataclasses.replace(of_cells(cell("all", latency=SAME), faster), own_folds=OwnFolds((FOLDED,)))
+    assert document(result).blocks[-1].text == (
+        "Your runtime already folds these 53 at its default level, so that this is not what makes the difference"
+    )
 
 
 def test_a_level_that_is_no_default_is_called_by_its_name():

@@ -185,3 +185,8 @@ def test_an_input_that_does_not_fit_into_memory_is_named():
     model = parse("g (float[10000000,10000000] x) => (float[10000000,10000000] y) { y = Relu (x) }")
     with pytest.raises(ExecutionError, match=r"not enough memory for an input 'x' of 10000000×10000000 numbers"):
         default_inputs(model)
+
+
+def test_symbols_whose_sizes_are_known_get_them():
+    feeds = feeds_of("float[N, L] x, int64[N, M] z", sizes=Sizes(4, 7, named=(("N", 3), ("M", 5))))
+    assert [array.shape for array in feeds.values()] == [(3, 7), (3, 5)]

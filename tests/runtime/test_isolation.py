@@ -54,6 +54,17 @@ def test_noise_on_stdout_and_stderr_does_no_harm(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_child_starts_without_what_takes_long_and_is_seldom_used():
+    loaded = call("load", modules=["bnfold.verifying.oracle"])
+    assert "onnx_ir" in loaded
+    assert not {"sympy.core", "torch", "onnxruntime"} & set(loaded)
+
+
+def test_what_times_does_not_load_the_folding_rules():
+    loaded = call("load", modules=["bnfold.benchmarking.measuring", "bnfold.runtime.alone"])
+    assert not {"bnfold.folding", "onnx", "onnx_ir"} & set(loaded)
+
+
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
 def test_a_signal_is_an_execution_error_that_names_it_and_the_model(name):
     with pytest.raises(ExecutionError, match=rf"^model\.onnx: the runtime crashed with {name}"):

@@ -3,7 +3,7 @@
 OpenVINO is a real second provider, a plugin; Azure is one that onnxruntime has and that takes no node.
 """
 
-import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +11,12 @@ import pytest
 from bnfold import modelfile
 from bnfold.errors import BnfoldError, ProviderError
 from bnfold.runtime import repairs, sessions
+from bnfold.runtime.isolation import run_isolated
 from bnfold.runtime.providers import CPU, Provider, parse, probe, repair
 from bnfold.runtime.sessions import Level
+from tests.helpers.marks import needs_openvino
 from tests.helpers.models import parse as model_of
 
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="onnxruntime-ep-openvino is not installed"
-)
 MATMUL = "g (float[N, 3] x, float[3, 4] w) => (float[N, 4] y) { y = MatMul(x, w) }"
 DET = "g (float[N, 3, 3] x, float[3, 3] w) => (float[N] d, float[N, 3, 3] y) { d = Det(x) y = MatMul(x, w) }"
 BODY = """g (float[N, 3, 3] x, float[3, 3] w, bool t) => (float[N] y) { y = If(t)<
@@ -112,6 +111,20 @@ def test_a_plugin_whose_library_does_not_load_says_so(tmp_path, monkeypatch):
     with pytest.raises(ProviderError, match=r"^provider brokenone: does not load: .*broken\.so") as caught:
         probe(parse("brokenone"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_plugin_without_a_device_says_so_each_time_and_installs_nothing(tmp_path, monkeypatch):
+    """OpenVINO's own library, which finds no device for a provider of another name, on no machine."""
+    plugin = pytest.importorskip("onnxruntime_ep_openvino")
+    (tmp_path / "onnxruntime_ep_lonely.py").write_text(
+        f"def get_library_path():\n    return {plugin.get_library_path()!r}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    first, again = run_isolated("victims:probe_twice", {"text": "lonely"}, subject="lonely")
+    words = "its plugin onnxruntime_ep_lonely finds no device on this machine that it takes"
+    assert first == f"provider lonely: missing: {words}"
+    assert again == first
 
 
 def test_a_provider_that_takes_nothing_is_found_out(saved):

@@ -1,12 +1,14 @@
 """What the isolation tests call in child processes."""
 
+import importlib
 import mmap
 import os
 import sys
 import tempfile
 import time
 
-from bnfold.errors import MissingDependencyError, ModelError, VerificationError
+from bnfold.errors import MissingDependencyError, ModelError, ProviderError, VerificationError
+from bnfold.runtime import providers
 
 MAP_NORESERVE = 0x4000  # of Linux; the module names it since Python 3.13
 
@@ -69,3 +71,20 @@ def reserve(mebibytes):
     space = mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     time.sleep(0.2)
     return len(space) >> 20
+
+
+def load(modules):
+    for module in modules:
+        importlib.import_module(module)
+    return sorted(sys.modules)
+
+
+def probe_twice(text):
+    """What a provider that cannot run says of itself, the first time and again."""
+    said = []
+    for _ in range(2):
+        try:
+            providers.probe(providers.parse(text))
+        except ProviderError as error:
+            said.append(str(error))
+    return said

@@ -104,3 +104,13 @@ def test_batch_norms_are_set_replaced_or_taken_out_wherever_they_are():
     nested = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)))
     set_norms(nested, Norm("none"))
     assert type(nested[0][1]) is nn.Identity
+
+
+def test_a_norm_in_two_places_stays_one_and_keeps_its_dtype_and_mode():
+    norm = nn.BatchNorm1d(3).double().eval()
+    module = nn.ModuleDict({"a": norm, "b": norm, "c": nn.Sequential(norm)})
+    set_norms(module, Norm("ghost", 4))
+    assert type(module["a"]) is GhostBatchNorm
+    assert module["a"] is module["b"] is module["c"][0]
+    assert module["a"].weight.dtype == torch.float64
+    assert not module["a"].training

@@ -1,6 +1,8 @@
 """Population statistics, against a single pass over everything as one batch."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from bnfold.errors import BnfoldError
 from bnfold.training import recompute_statistics
+from bnfold.training.norms import Norm, set_norms
 
 ROWS = 53  # 16 + 16 + 16 + 5
 
@@ -142,3 +145,39 @@ def test_what_has_no_statistics_is_an_error_and_changes_nothing(layer_by_layer):
             recompute_statistics(norm, [torch.ones(1, 2)], layer_by_layer=True)
     assert norm.training
     assert (norm.running_mean == 0).all()
+
+
+def test_an_iterator_that_would_be_empty_in_the_second_pass_is_refused(model, data):
+    assert recompute_statistics(model, iter(batches(data))) == 3
+    with pytest.raises(BnfoldError, match="give a list or a DataLoader, not an iterator"):
+        recompute_statistics(model, iter(batches(data)), layer_by_layer=True)
+
+
+def test_ghost_batch_norms_get_the_statistics_of_all_and_count_no_batch(model, data):
+    ghosts = copy.deepcopy(model)
+    set_norms(ghosts, Norm("ghost", 4))
+    for layer_by_layer in (False, True):
+        recompute_statistics(ghosts, batches(data), layer_by_layer=layer_by_layer)
+        recompute_statistics(model, batches(data), layer_by_layer=layer_by_layer)
+        torch.testing.assert_close(ghosts[1].running_var, model[1].running_var, rtol=1e-12, atol=0)
+        assert all(norm.num_batches_tracked == 0 for norm in norms(ghosts))
+    torch.testing.assert_close(ghosts[5].running_var, model[5].running_var, rtol=1e-12, atol=0)
+
+
+def test_a_smaller_last_batch_weighs_what_its_rows_weigh():
+    """``torch.optim.swa_utils.update_bn`` does not: it averages the batches, and with them their variances."""
+    data = torch.randn(53, 4, generator=torch.Generator().manual_seed(0)).double()
+    data[48:] += 10
+    pooled, averaged = nn.BatchNorm1d(4).double(), nn.BatchNorm1d(4).double()
+    recompute_statistics(pooled, batches(data))
+    torch.optim.swa_utils.update_bn(batches(data), averaged)
+    assert relative(pooled.running_var, data.var(0)) < 1e-12
+    assert relative(averaged.running_var, data.var(0)) > 0.5
+
+
+def test_the_example_in_the_documentation_runs():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found = {}
+    exec(example, found)  # noqa: S102 - it is ours
+    assert (found["model"][1].running_mean != 0).all()

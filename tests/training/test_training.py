@@ -13,7 +13,8 @@ from bnfold import zoo
 from bnfold.errors import BnfoldError, MissingDependencyError
 from bnfold.training import files, train
 
-FILES = ["card.md", "metrics.json", "weights.safetensors"]
+FILES = ["card.md", "curve.svg", "metrics.json", "metrics.jsonl", "weights.safetensors"]
+AT_THE_END = ["card.md", "curve.svg", "metrics.json", "weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,11 @@ def test_metrics_hold_every_epoch_the_command_and_the_versions(trained):
     assert {"bnfold", "python", "torch", "scikit-learn"} <= set(metrics["versions"])
     assert metrics["settings"] == {
         "epochs": 20, "seed": 0, "lr": 0.05, "batch_size": 64, "optimizer": "sgd", "schedule": "cosine",
-        "norm": "batch", "momentum": None, "eps": None, "exact_stats": False, "target": None,
+        "norm": "batch", "placement": None, "momentum": None, "eps": None, "exact_stats": False, "target": None,
+        "device": "cpu",
     }  # fmt: skip
+    lines = (trained.folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == metrics["epochs"]
     assert metrics["train_size"] + metrics["held_out_size"] == 1797
 
 
@@ -123,7 +127,7 @@ def test_overwrites_when_told_to(tmp_path):
     assert weights(tmp_path, overwrite=True) != b"an old experiment"
 
 
-def test_interrupted_in_training_it_writes_nothing(tmp_path, monkeypatch):
+def test_interrupted_in_training_it_leaves_what_it_needs_to_go_on(tmp_path, monkeypatch):
     calls = iter(range(30))  # in the second epoch
     cross_entropy = torch.nn.functional.cross_entropy
 
@@ -137,12 +141,12 @@ def test_interrupted_in_training_it_writes_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train("digits_cnn", output=tmp_path / "new")
 
-    assert not (tmp_path / "new").exists()
+    assert names(tmp_path / "new") == ["checkpoint.pt", "metrics.jsonl"]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", AT_THE_END)
 def test_interrupted_in_writing_it_leaves_the_old_files_whole(name, tmp_path, monkeypatch):
-    old = {file: f"old {file}".encode() for file in FILES}
+    old = {file: f"old {file}".encode() for file in AT_THE_END}
     for file, content in old.items():
         (tmp_path / file).write_bytes(content)
     write_bytes = Path.write_bytes
@@ -157,7 +161,8 @@ def test_interrupted_in_writing_it_leaves_the_old_files_whole(name, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         train("digits_cnn", output=tmp_path, epochs=1, overwrite=True)
 
-    assert {file: (tmp_path / file).read_bytes() for file in names(tmp_path)} == old
+    assert {file: (tmp_path / file).read_bytes() for file in AT_THE_END} == old
+    assert names(tmp_path) == sorted([*FILES, "checkpoint.pt"])
 
 
 @pytest.mark.parametrize("settings", [
@@ -226,6 +231,19 @@ def test_a_loss_that_explodes_is_an_error_and_writes_nothing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_loss_that_explodes_later_leaves_no_checkpoint_that_would_come_to_the_same(tmp_path, monkeypatch):
+    calls = iter(range(30))  # in the second epoch
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def exploding(*args):
+        return cross_entropy(*args) * (torch.inf if next(calls, None) is None else 1)
+
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", exploding)
+    with pytest.raises(BnfoldError, match="the loss of epoch 2 is not finite"):
+        train("digits_cnn", output=tmp_path)
+    assert names(tmp_path) == ["metrics.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -243,6 +261,8 @@ def test_a_loss_that_explodes_is_an_error_and_writes_nothing(tmp_path):
         ({"momentum": 1.5}, "--momentum 1.5"),
         ({"eps": 0.0}, "--eps 0.0"),
         ({"eps": float("inf")}, "--eps inf"),
+        ({"device": "tpu"}, "--device tpu: give cpu or cuda"),
+        ({"placement": "post"}, "placement post: the BatchNorms of digits_cnn have their fixed places"),
         ({"target": 97}, "--target 97: an accuracy lies between 0 and 1"),
     ],
 )
@@ -257,7 +277,7 @@ def test_refuses_a_file_for_a_folder_before_any_work(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(BnfoldError, match="cannot be written"):
-        files.check_folder(tmp_path / "file" / "folder", overwrite=False)
+        files.check_folder(tmp_path / "file" / "folder", overwrite=False, resume=False)
 
 
 @pytest.mark.parametrize("module", ["torch", "safetensors"])

@@ -3,12 +3,11 @@
 ``benchmarks/calibrating.py`` has the networks and the faults, and prints the figures that ``docs/verifying.md`` has.
 """
 
-import importlib.util
-
 import pytest
 
 from benchmarks import calibrating
 from bnfold.verifying import Verdict
+from tests.helpers.marks import needs_openvino
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -38,7 +37,7 @@ def test_no_correct_fold_is_refused(name, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="OpenVINO is not installed")
+@needs_openvino
 @pytest.mark.parametrize("name", calibrating.NETWORKS)
 def test_a_correct_fold_is_equivalent_on_another_provider_too(name):
     model = calibrating.NETWORKS[name](0)

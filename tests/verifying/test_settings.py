@@ -1,6 +1,5 @@
 """Models compared on other execution providers and at other levels, beside the CPU without optimisations."""
 
-import importlib.util
 import threading
 import time
 
@@ -10,12 +9,9 @@ import pytest
 from bnfold.errors import BnfoldError, ProviderError
 from bnfold.verifying import Verdict, running, verify
 from bnfold.verifying.settings import Setting, further_settings, side_by_side
+from tests.helpers.marks import needs_openvino
 from tests.helpers.models import parse, set_constant
 from tests.verifying.networks import random_network
-
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="onnxruntime-ep-openvino is not installed"
-)
 
 
 @pytest.fixture

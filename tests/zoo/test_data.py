@@ -11,6 +11,7 @@ from PIL import Image
 
 from bnfold.errors import BnfoldError, MissingDependencyError, ModelFileError
 from bnfold.zoo import data
+from bnfold.zoo.data import idx as fashion_files
 
 SHIPPED = {
     "breast_cancer": (426, 143, (30,), 2),
@@ -142,6 +143,15 @@ def test_fashion_is_read_from_its_files_in_its_own_split(tmp_path, compressed):
     assert found.train_inputs[0, 0, 0, 255 % 28] == np.float32(255 % 28) / np.float32(255)
     assert found.train_targets.tolist() == [7, 8, 9]
     assert [found.classes[label] for label in found.held_out_targets] == ["Sneaker", "Bag"]
+
+
+@pytest.mark.parametrize("compressed", [(), ("train-images-idx3-ubyte",)])
+def test_fashion_is_installed_where_its_package_puts_it(tmp_path, monkeypatch, compressed):
+    monkeypatch.setattr(fashion_files, "_DEBIAN", tmp_path)
+    assert not fashion_files.is_installed()
+    fashion(tmp_path, compressed=compressed)
+    assert fashion_files.is_installed()
+    assert data.load("fashion").classes[9] == "Ankle boot"
 
 
 @pytest.mark.parametrize(("changed", "message"), [

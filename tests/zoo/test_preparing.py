@@ -60,17 +60,20 @@ def test_noise_has_the_deviation_it_promises_and_the_target_has_none():
 
 def test_points_lie_in_the_ink_and_as_often_as_it_is_dark():
     prepared = preparing.scattered(digits)
-    assert prepared.train_inputs.shape == (1347, 2, preparing.POINTS)
+    rows = preparing.CLOUDS * 1347
+    assert prepared.train_inputs.shape == (rows, 2, preparing.POINTS)
     assert np.abs(prepared.train_inputs).max() <= 1
     x, y = np.minimum((prepared.train_inputs.swapaxes(0, 1) + 1) * 4, 7.99).astype(int)
-    drawn = digits.train_inputs[np.arange(1347)[:, None], 0, y, x]
+    drawn = digits.train_inputs[np.arange(rows)[:, None] % 1347, 0, y, x]
 
     assert drawn.min() > 0
     ink = digits.train_inputs.sum((0, 1)) / digits.train_inputs.sum()
     found = np.zeros((8, 8))
     np.add.at(found, (y, x), 1 / x.size)
     np.testing.assert_allclose(found, ink, atol=0.005)
-    assert (prepared.train_targets == digits.train_targets).all()
+    assert (prepared.train_targets.reshape(preparing.CLOUDS, 1347) == digits.train_targets).all()
+    assert (prepared.train_inputs[:1347] != prepared.train_inputs[1347:2694]).all(), "each cloud is drawn anew"
+    assert prepared.held_out_inputs.shape == (450, 2, preparing.POINTS)
 
 
 def test_half_of_the_pairs_are_of_one_class_and_none_is_one_image_twice():

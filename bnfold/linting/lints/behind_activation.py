@@ -19,7 +19,8 @@ __all__ = ["BehindActivation"]
 class BehindActivation(Lint):
     """Warns of a BatchNormalization right behind an activation.
 
-    Behind a sum, a concatenation or a pool it is another thing: there it normalises what several layers wrote.
+    Behind a sum, a concatenation or a pool it is another thing: there it normalises what several layers wrote. So it is
+    where others read the activation too (a residual stream, RepVGG's branches): it cannot stand in front of that.
 
     Why:
         It cannot keep the activation's input out of saturation, which is one of the things that it is good for, and it
@@ -41,7 +42,7 @@ class BehindActivation(Lint):
 
     def look(self, network: Network) -> Iterator[Finding]:  # noqa: D102 - see Lint
         for norm in network.batch_norms:
-            if norm.before and norm.before[0].kind is Kind.ACTIVATION:
+            if norm.before and norm.before[0].kind is Kind.ACTIVATION and not norm.before[0].is_shared:
                 activation = norm.before[0]
                 source = next((layer for layer in norm.before if layer.kind is Kind.WEIGHTS), None)
                 behind = f" (of {source})" if source is not None else ""

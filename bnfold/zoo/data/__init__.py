@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError
-from bnfold.zoo.data.dataset import Dataset
+from bnfold.zoo.data.dataset import Dataset, times
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["NAMES", "Dataset", "load"]
+__all__ = ["NAMES", "Dataset", "load", "times"]
 
 _MODULES = {
     "breast_cancer": "tables", "digits": "digits", "fashion": "idx", "mnist5k": "mnist5k", "wine": "tables",
@@ -42,8 +42,10 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
     Raises:
         MissingDependencyError: The package that brings the data, or reads it, is not installed.
         ModelFileError: Its files are not there, or hold something else.
-        BnfoldError: There is no such data set.
+        BnfoldError: There is no such data set, or it has no files in a folder.
     """
+    if folder is not None and name != "fashion":
+        raise BnfoldError(f"--data-dir {folder}: is for the files of fashion; {name} is found without")
     if name.startswith(_FOLDER):
         from bnfold.zoo.data.folder import load_folder
 

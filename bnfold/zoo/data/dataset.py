@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bnfold.zoo.tasks import Targets
 
-__all__ = ["Dataset", "split"]
+__all__ = ["Dataset", "split", "times"]
 
 _SPLIT_SEED = 0
 _HELD_OUT_SHARE = 0.25
@@ -74,3 +74,8 @@ def split(
         held_out_targets=held_out_targets,
         classes=classes,
     )
+
+
+def times(shape: tuple[int, ...]) -> str:
+    """A shape for people: 1×8×8."""
+    return "×".join(map(str, shape))

@@ -19,7 +19,7 @@ from bnfold.zoo.data.dataset import Dataset
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load", "read_idx"]
+__all__ = ["is_installed", "load", "read_idx"]
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _CLASSES = (
@@ -54,6 +54,11 @@ def load(name: str, folder: Path | None) -> Dataset:
         held_out_targets=arrays[3].astype(np.int64),
         classes=_CLASSES,
     )
+
+
+def is_installed() -> bool:
+    """Whether Debian's package is there, or something in its place."""
+    return any((_DEBIAN / f"train-images-idx3-ubyte{suffix}").is_file() for suffix in ("", ".gz"))
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -64,6 +64,13 @@ def test_is_silent_behind_anything_else(inner) -> None:
     assert not found(CODE, built(POST.replace("INNER", inner)))
 
 
+def test_is_silent_where_others_read_the_activation_too() -> None:
+    branches = POST.replace("y = Conv (n, v)", "b = Conv (a, v) y = Add (n, b)").replace("INNER", "a = Relu (c)")
+    assert not found(CODE, built(branches))
+    output = POST.replace("INNER", "a = Relu (c)").replace("float[N,4,8] y)", "float[N,4,8] y, float[N,4,8] a)")
+    assert not found(CODE, built(output))
+
+
 def test_knows_an_activation_of_the_input_of_the_network() -> None:
     text = (
         POST.replace("c = Conv (x, w)", "s = Sigmoid (x)").replace("INNER", "a = Mul (x, s)").replace("N,3,8", "N,4,8")

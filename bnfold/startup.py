@@ -1,9 +1,9 @@
-"""What makes a command start sooner; a library would not do it to the program that uses it.
+"""What makes our own processes start sooner; a library would not do it to the program that uses it.
 
 Modules that are seldom needed are loaded when they are first used, and not when they are imported: onnx_ir imports
 sympy for arithmetic on symbolic sizes, which takes longer than everything else that a fold of a small model does. And
-Python looks for cycles of garbage less often: what a command loads stays, and to go through it again and again is a
-twentieth of its time.
+Python looks for cycles of garbage less often: what such a process loads stays, and to go through it again and again is
+a twentieth of its time.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ MODEL = Path("models/digits_cnn/model.onnx")
 
 USES_WHAT_WAITS = """
 import sys
-from bnfold.cli.startup import postpone
+from bnfold.startup import postpone
 postpone()
 postpone()
 import onnx_ir

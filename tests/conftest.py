@@ -1,0 +1,20 @@
+"""What tests of every part share."""
+
+import importlib.util
+
+import pytest
+
+from bnfold.runtime.isolation import run_isolated
+
+PLUGIN = "onnxruntime_ep_openvino"
+
+
+@pytest.fixture(scope="session")
+def openvino():
+    """Skips where OpenVINO's plugin is not installed, or finds no device: it takes processors of Intel only."""
+    if importlib.util.find_spec(PLUGIN) is None:
+        pytest.skip("onnxruntime-ep-openvino is not installed")
+    arguments = {"module": PLUGIN, "origin": "a plugin"}
+    state = run_isolated("bnfold.runtime.probing:load_plugin", arguments, subject="OpenVINO", timeout=60)
+    if not state.runs:
+        pytest.skip(f"OpenVINO does not run on this machine: {state.reason}")
