@@ -7,7 +7,7 @@ Folds of small networks, trained and random, in float32 and float16, each withou
     mobile   depthwise separable convolutions
     dense    Gemm → BatchNormalization → Relu
 
-and every other network of models/, trained likewise, by the name of its folder: fewer seeds of each.
+and every other network of models/, trained likewise, by its folder: fewer seeds of each.
 
 First correct ones: how many are refused (there should be none), and the largest ratio. Then folds with one fault in one
 of their sites, by how many are refused and by which check.
@@ -89,7 +89,7 @@ NETWORKS: dict[str, Callable[[int], onnx.ModelProto]] = {
     "dense": dense,
 }
 TRAINED: dict[str, Callable[[int], onnx.ModelProto]] = {
-    path.parent.name: partial(trained, path)
+    f"models/{path.parent.name}": partial(trained, path)
     for path in sorted(MODELS.glob("*/model.onnx"))
     if path.parent.name != "digits_cnn"
 }
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=25)
     parser.add_argument("--fault-seeds", type=int, default=3)
     parser.add_argument("--trained-seeds", type=int, default=3, help="of the other networks of models/; one for faults")
-    parser.add_argument("--networks", nargs="+", choices=ALL, default=[*ALL])
+    parser.add_argument("--networks", nargs="+", choices=ALL, default=[*ALL], metavar="NAME")
     options = parser.parse_args(arguments)
     few = dict.fromkeys(TRAINED, options.trained_seeds)
     with mock.patch.object(running, "run_isolated", _here), np.errstate(all="ignore"):
