@@ -7,6 +7,8 @@ Folds of small networks, trained and random, in float32 and float16, each withou
     mobile   depthwise separable convolutions
     dense    Gemm → BatchNormalization → Relu
 
+and every other network of models/, trained likewise, by its folder: fewer seeds of each.
+
 First correct ones: how many are refused (there should be none), and the largest ratio. Then folds with one fault in one
 of their sites, by how many are refused and by which check.
 
@@ -22,6 +24,7 @@ import importlib
 import math
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -36,15 +39,17 @@ from benchmarks.verifying import Builder, resnet50
 from bnfold.verifying import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-DIGITS = Path(__file__).parents[1] / "models" / "digits_cnn" / "model.onnx"
+    from bnfold.folding.result import Folded
+
+MODELS = Path(__file__).parents[1] / "models"
 LEVELS = ("disabled", "all")
 
 
-def digits(seed: int) -> onnx.ModelProto:
-    """The trained network; from the second seed on with its weights moved."""
-    model = onnx.load(DIGITS)
+def trained(path: Path, seed: int) -> onnx.ModelProto:
+    """A trained network; from the second seed on with its weights moved."""
+    model = onnx.load(path)
     rng = np.random.default_rng(seed)
     for tensor in model.graph.initializer if seed else ():
         array = numpy_helper.to_array(tensor)
@@ -78,32 +83,42 @@ def dense(seed: int) -> onnx.ModelProto:
 
 
 NETWORKS: dict[str, Callable[[int], onnx.ModelProto]] = {
-    "digits": digits,
+    "digits": partial(trained, MODELS / "digits_cnn" / "model.onnx"),
     "resnet": lambda seed: resnet50(32, (8, 8, 16, 16), seed),
     "mobile": mobile,
     "dense": dense,
 }
+TRAINED: dict[str, Callable[[int], onnx.ModelProto]] = {
+    f"models/{path.parent.name}": partial(trained, path)
+    for path in sorted(MODELS.glob("*/model.onnx"))
+    if path.parent.name != "digits_cnn"
+}
+ALL = {**NETWORKS, **TRAINED}
+WIDTH = max(map(len, ALL)) + 1
+_SCALES = {"Resize": 2, "Upsample": 1}  # inputs that are float32 whatever the data are
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same with all of its floats in float16."""
     half = onnx.ModelProto.FromString(model.SerializeToString())
-    for tensor in half.graph.initializer:
-        array = numpy_helper.to_array(tensor)
-        if array.dtype == np.float32:
-            tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), tensor.name))
+    nodes = half.graph.node
+    kept = {name for node in nodes for name in node.input[_SCALES.get(node.op_type, len(node.input)) :][:1]}
+    constants = {node.output[0]: one.t for node in nodes if node.op_type == "Constant" for one in node.attribute}
+    for name, tensor in (*((tensor.name, tensor) for tensor in half.graph.initializer), *constants.items()):
+        if tensor.data_type == TensorProto.FLOAT and name not in kept:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for attribute in (one for node in nodes if node.op_type == "Cast" for one in node.attribute):
+        attribute.i = TensorProto.FLOAT16 if attribute.i == TensorProto.FLOAT else attribute.i
     del half.graph.value_info[:]
     for value in (*half.graph.input, *half.graph.output):
-        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
     return half
 
 
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The fold, with every BatchNormalization gone."""
-    result = bnfold.fold(ir.from_proto(model))
-    if "BatchNormalization" in {node.op_type for node in result.model.graph}:
-        raise SystemExit("a BatchNormalization was kept")
-    return ir.to_proto(result.model)
+    """The fold."""
+    return ir.to_proto(bnfold.fold(ir.from_proto(model)).model)
 
 
 def _change(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -114,7 +129,8 @@ def _change(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np
 
 def _swap(array: np.ndarray) -> np.ndarray:
     array = array.copy()
-    array[[0, 1]] = array[[1, 0]]
+    rows = np.moveaxis(array, next((axis for axis, size in enumerate(array.shape) if size > 1), 0), 0)
+    rows[[0, 1]] = rows[[1, 0]]  # a view: a recurrent layer of one direction has its rows behind that
     return array
 
 
@@ -126,7 +142,7 @@ def _off(array: np.ndarray) -> np.ndarray:
 
 def _lost(array: np.ndarray) -> np.ndarray:
     array = array.copy()
-    array[np.argmax(np.abs(array))] = 0
+    array.flat[np.argmax(np.abs(array))] = 0
     return array
 
 
@@ -137,28 +153,42 @@ BEFORE: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "unbiased variance": lambda var, epsilon: var * 256 / 255,
 }
 AFTER: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
-    "one weight off by 1e-3": (1, _off),
-    "weights rounded to float16": (1, lambda array: array.astype(np.float16)),
-    "two channels swapped": (1, _swap),
-    "bias of one channel lost": (2, _lost),
+    "one weight off by 1e-3": (0, _off),
+    "weights rounded to float16": (0, lambda array: array.astype(np.float16)),
+    "two channels swapped": (0, _swap),
+    "bias of one channel lost": (1, _lost),
 }
 FAULTS = (*BEFORE, *AFTER)
 
 
-def faulty(model: onnx.ModelProto, fault: str, site: int) -> onnx.ModelProto:
-    """The fold of a model with one fault in its BatchNormalization number ``site``."""
-    norm = [node for node in model.graph.node if node.op_type == "BatchNormalization"][site]
-    writer = next(node for node in model.graph.node if norm.input[0] in node.output)
+def sites(model: onnx.ModelProto) -> list[Folded]:
+    """The BatchNormalizations that a fold takes into other nodes, in the order of the graph."""
+    return [entry for entry in bnfold.fold(ir.from_proto(model)).folded if entry.is_batch_norm and entry.into]
+
+
+def faulty(model: onnx.ModelProto, fault: str, site: int) -> onnx.ModelProto | None:
+    """The fold of a model with one fault at its site number ``site``; None where what took it in has no such weight."""
+    entry = sites(model)[site]
     if fault in BEFORE:
         wrong = onnx.ModelProto.FromString(model.SerializeToString())
+        norm = _called(wrong, entry.node)
         epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), 1e-5)
         _change(wrong, norm.input[4], lambda var: BEFORE[fault](var, epsilon))
         return folded(wrong)
     position, change = AFTER[fault]
     wrong = folded(model)
-    heir = next(node for node in wrong.graph.node if node.name == writer.name)
-    _change(wrong, heir.input[position], change)
+    floats = {tensor.name for tensor in wrong.graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    constants = [
+        name for name in entry.into[0].constants if name in floats
+    ]  # the weights, and the bias if there is one
+    if len(constants) <= position:
+        return None
+    _change(wrong, constants[position], change)
     return wrong
+
+
+def _called(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if name in {node.name, node.output[0]})
 
 
 def compare(
@@ -178,29 +208,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=25)
     parser.add_argument("--fault-seeds", type=int, default=3)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
+    parser.add_argument("--trained-seeds", type=int, default=3, help="of the other networks of models/; one for faults")
+    parser.add_argument("--networks", nargs="+", choices=ALL, default=[*ALL], metavar="NAME")
     options = parser.parse_args(arguments)
-    with mock.patch.object(running, "run_isolated", _here):
-        refused = _correct(options.networks, options.seeds)
-        _wrong(options.networks, options.fault_seeds)
+    few = dict.fromkeys(TRAINED, options.trained_seeds)
+    with mock.patch.object(running, "run_isolated", _here), np.errstate(all="ignore"):
+        refused = _correct({name: few.get(name, options.seeds) for name in options.networks})
+        _wrong({name: 1 if name in TRAINED else options.fault_seeds for name in options.networks})
     return refused
 
 
-def _correct(networks: Sequence[str], seeds: int) -> int:
-    print("correct folds         folds  level     refused  warned  median  largest ratio")
+def _correct(networks: Mapping[str, int]) -> int:
+    print(f"{'correct folds':{WIDTH}}             folds  level     refused  warned  median  largest ratio")
     total = 0
-    for name in networks:
+    for name, seeds in networks.items():
         for dtype, convert in (("float32", lambda model: model), ("float16", to_float16)):
             results = []
-            for seed in range(seeds):
-                model = convert(NETWORKS[name](seed))
-                results.append(compare(model, folded(model), LEVELS))
+            try:
+                for seed in range(seeds):
+                    model = convert(ALL[name](seed))
+                    results.append(compare(model, folded(model), LEVELS))
+            except bnfold.ExecutionError as error:
+                print(f"{name:{WIDTH}} {dtype:12}not compared: {error}")
+                continue
             for level in LEVELS:
                 ratios = [one.error_ratio for result in results for one in result.outputs if one.level == level]
                 refused, warned = (_at_level(results, level, verdict) for verdict in ("fail", "warn"))
                 total += refused
                 figures = f"{np.median(ratios):8.2f}{max(ratios):15.2f}"
-                print(f"{name:8}{dtype:12}{len(results):7}  {level:10}{refused:7}{warned:8}{figures}")
+                print(f"{name:{WIDTH}} {dtype:12}{len(results):5}  {level:10}{refused:7}{warned:8}{figures}")
     return total
 
 
@@ -212,21 +248,28 @@ def _at_level(results: Sequence[bnfold.Comparison], level: str, verdict: str) ->
     )
 
 
-def _wrong(networks: Sequence[str], seeds: int) -> None:
-    print("\nfaults                      network   refused  by the ratio  smallest  median ratio")
+def _wrong(networks: Mapping[str, int]) -> None:
+    print(f"\n{'faults':28}{'network':{WIDTH}}   refused  by the ratio  smallest  median ratio")
     for fault in FAULTS:
-        for name in networks:
+        for name, seeds in networks.items():
             ratios, found = [], Counter[str]()
             for seed in range(seeds):
-                model = NETWORKS[name](seed)
-                sites = sum(node.op_type == "BatchNormalization" for node in model.graph.node)
-                for site in sorted({0, sites // 2, sites - 1}):
-                    result = compare(model, faulty(model, fault, site), ())
-                    ratios.append(result.outputs[0].error_ratio)
+                model = ALL[name](seed)
+                count = len(sites(model))
+                for site in sorted({0, count // 2, count - 1}) if count else ():
+                    candidate = faulty(model, fault, site)
+                    if candidate is None:
+                        continue
+                    result = compare(model, candidate, ())
+                    ratios += [max(figure.error_ratio or 0.0 for figure in result.outputs)]
                     found["refused"] += not result
-                    found["by ratio"] += result.checks[-1].verdict == "fail"
-            refused, by_ratio = (f"{found[key]} of {len(ratios)}" for key in ("refused", "by ratio"))
-            print(f"{fault:28}{name:8}{refused:>9}{by_ratio:>14}{min(ratios):10.3g}{np.median(ratios):14.3g}")
+                    found["by ratio"] += any(
+                        check.verdict == "fail" and check.name.startswith("output ") for check in result.checks
+                    )
+            if ratios:
+                refused, by_ratio = (f"{found[key]} of {len(ratios)}" for key in ("refused", "by ratio"))
+                figures = f"{min(ratios):10.3g}{np.median(ratios):14.3g}"
+                print(f"{fault:28}{name:{WIDTH}}{refused:>10}{by_ratio:>14}{figures}")
 
 
 if __name__ == "__main__":

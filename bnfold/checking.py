@@ -36,10 +36,13 @@ class CheckResult:
         model: Its path, or its graph's name.
         output: Where the folded model was written; None if nobody asked for that, or if it is not equivalent.
         passed: No question was answered with no.
-        checks: The questions: ``fold``, ``verify`` and, where it was timed, ``bench``.
+        checks: The questions: ``fold``, ``verify``, and of what is equivalent ``size`` and, where it was timed,
+            ``bench``.
         fold: Where each BatchNormalization went, or why it stayed.
         comparison: Whether the folded model computes what the model computes.
         benchmark: How much faster that is; None if it was not timed, as a fold that is not equivalent never is.
+        size_before: Bytes of the model and of the files that hold its weights; None for a model that is no file.
+        size_after: The same of the folded model; None if it is not equivalent.
     """
 
     model: str
@@ -49,6 +52,8 @@ class CheckResult:
     fold: FoldResult
     comparison: Comparison
     benchmark: Benchmark | None = None
+    size_before: int | None = None
+    size_after: int | None = None
 
     def __bool__(self) -> bool:
         return self.passed
@@ -100,11 +105,13 @@ def check(
     tell = progress or (lambda _: None)
     tell("folding")
     result = folding.fold(model, keep=keep, merge_branches=merge_branches, repairs=repairs)
-    comparison, benchmark = None, None
+    comparison, benchmark, after = None, None, None
+    is_file = isinstance(model, (str, os.PathLike))
+    before = sum(file.stat().st_size for file in result.sources) if is_file else None
 
     def judge(candidate: Path) -> None:
         """Look at the folded file before it is put in place."""
-        nonlocal comparison, benchmark
+        nonlocal comparison, benchmark, after
         tell("verifying")
         comparison = replace(
             verifying.verify(model, candidate, timeout=timeout, certificate=result, **verification), candidate=name
@@ -112,6 +119,7 @@ def check(
         modelfile.check_unchanged(result.model)  # it was read a second time
         if not comparison:
             raise VerificationError(f"{name}: not equivalent", comparison)
+        after = modelfile.size_of(candidate)
         if bench:
             timed = benchmarking.benchmark(
                 model,
@@ -131,7 +139,7 @@ def check(
         except VerificationError as error:
             comparison = error.comparison
     assert comparison is not None  # noqa: S101 - it was judged, or save has raised
-    checks = (_folded(result, strict=strict), _verified(comparison), *_timed(benchmark))
+    checks = (_folded(result, strict=strict), _verified(comparison), *_sized(before, after), *_timed(benchmark))
     return CheckResult(
         model=comparison.reference,
         output=name if output is not None and comparison else None,
@@ -140,6 +148,8 @@ def check(
         fold=result,
         comparison=comparison,
         benchmark=benchmark,
+        size_before=before,
+        size_after=after,
     )
 
 
@@ -160,6 +170,19 @@ def _verified(comparison: Comparison) -> Check:
     if any(entry.verdict is Verdict.WARN for entry in comparison.checks):
         return Check("verify", Verdict.WARN, "equivalent, with warnings")
     return Check("verify", Verdict.PASS, "equivalent")
+
+
+def _sized(before: int | None, after: int | None) -> list[Check]:
+    if after is None:
+        return []
+    if before is None:
+        return [Check("size", Verdict.NOTE, f"{after:,} bytes")]
+    words = f"{before:,} → {after:,} bytes"
+    if after - before < modelfile.NOTABLE_GROWTH:
+        return [Check("size", Verdict.NOTE, words)]
+    return [
+        Check("size", Verdict.WARN, f"{words}: weights that the file computed, or shared, are stored each by itself")
+    ]
 
 
 def _timed(benchmark: Benchmark | None) -> list[Check]:

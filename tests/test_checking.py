@@ -10,11 +10,11 @@ import onnx_ir as ir
 import pytest
 
 import bnfold
-from bnfold import benchmarking, checking, folding
+from bnfold import benchmarking, checking, folding, modelfile
 from bnfold.benchmarking.gating import judge
 from tests.benchmarking.cells import cell, ratios
 from tests.helpers.marks import needs_openvino
-from tests.helpers.models import affines, constant, parse, set_constant
+from tests.helpers.models import affines, constant, example, parse, set_constant
 
 DIGITS = Path(__file__).parents[1] / "models" / "digits_cnn" / "model.onnx"
 
@@ -41,7 +41,7 @@ def test_answers_all_three_and_writes_what_is_equivalent(tmp_path) -> None:
     before = DIGITS.read_bytes()
     result = bnfold.check(DIGITS, output=tmp_path / "folded.onnx", pairs=2)
     assert result
-    assert verdicts(result) == {"fold": "pass", "verify": "pass", "bench": "note"}
+    assert verdicts(result) == {"fold": "pass", "verify": "pass", "size": "note", "bench": "note"}
     assert affines(ir.load(tmp_path / "folded.onnx")) == 0
     assert result.output == result.comparison.candidate == result.benchmark.candidate.name == f"{tmp_path}/folded.onnx"
     assert result.model == str(DIGITS)
@@ -49,12 +49,31 @@ def test_answers_all_three_and_writes_what_is_equivalent(tmp_path) -> None:
     assert DIGITS.read_bytes() == before
 
 
+def test_warns_of_a_file_that_grows(tmp_path) -> None:
+    """Weights that a ConstantOfShape makes are a few bytes, until each channel has a factor of its own."""
+    text = """
+        g (float[N,600] x, float[600] scale, float[600] bias, float[600] mean, float[600] var) => (float[N,600] y) {
+            shape = Constant <value_ints = [600, 600]> ()
+            w = ConstantOfShape <value = float[1] {0.02}> (shape)
+            h = Gemm (x, w)
+            y = BatchNormalization (h, scale, bias, mean, var)
+        }"""
+    modelfile.save(example(text, dtype="float"), tmp_path / "small.onnx")
+    result = bnfold.check(tmp_path / "small.onnx", output=tmp_path / "large.onnx", bench=False)
+    assert result
+    assert verdicts(result) == {"fold": "pass", "verify": "pass", "size": "warn"}
+    sizes = [(tmp_path / name).stat().st_size for name in ("small.onnx", "large.onnx")]
+    assert [result.size_before, result.size_after] == sizes
+    assert sizes[1] > 100 * sizes[0]
+    assert "weights that the file computed" in result.checks[2].message
+
+
 def test_writes_nothing_unless_asked(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = bnfold.check(DIGITS, bench=False)
     assert result
     assert (result.output, result.benchmark) == (None, None)
-    assert verdicts(result) == {"fold": "pass", "verify": "pass"}
+    assert verdicts(result) == {"fold": "pass", "verify": "pass", "size": "note"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +105,7 @@ def test_one_that_was_kept_is_a_no_if_strict(tmp_path, strict, verdict) -> None:
 
 def test_a_model_without_batch_normalization_is_fine_even_if_strict() -> None:
     result = bnfold.check(parse("g (float[2] x) => (float[2] y) { y = Relu (x) }"), strict=True, bench=False)
-    assert verdicts(result) == {"fold": "pass", "verify": "pass"}
+    assert verdicts(result) == {"fold": "pass", "verify": "pass", "size": "note"}
 
 
 @pytest.mark.parametrize(("least", "verdict"), [(1e-6, "pass"), (1e6, "fail")])

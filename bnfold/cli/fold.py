@@ -76,6 +76,7 @@ def fold(
     if verify:
         _require_runtime()
     result = folding.fold(model, keep=keep or (), merge_branches=merge_branches, repairs=repairs)
+    before = sum(file.stat().st_size for file in result.sources)
     refuse_overwriting(files, result.sources)
     title = f"{model}, in place" if in_place else f"{model} → {target}"
 
@@ -93,7 +94,7 @@ def fold(
         write_files(refused, files)
         raise
     show(account, format)
-    for line in _remarks(saved):
+    for line in _remarks(saved, before):
         typer.echo(line, err=True)
     if strict and any(entry.is_batch_norm for entry in result.kept):
         raise typer.Exit(1)
@@ -156,8 +157,13 @@ def _save(
     return result.save(target, accept=accept, in_place=in_place), reports[0]
 
 
-def _remarks(saved: Saved) -> Iterator[str]:
-    """What is not as the user may expect."""
+def _remarks(saved: Saved, before: int) -> Iterator[str]:
+    """What is not as the user may expect; ``before`` it had so many bytes."""
+    from bnfold import modelfile
+
+    after = sum(file.stat().st_size for file in (saved.path, saved.external) if file is not None)
+    if after - before >= modelfile.NOTABLE_GROWTH:
+        yield f"{saved.path}: {before:,} → {after:,} bytes: weights that the file computed, or shared, are stored now"
     if saved.reason:
         yield f"{saved.path}: its weights are in {saved.external}, since {saved.reason}"
     if saved.unread:

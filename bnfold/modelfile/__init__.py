@@ -11,6 +11,7 @@
     keeping.py    what onnx-ir drops, and gets back
     sparse.py     initializers of which only some elements are stored
     limits.py     which tensors are large
+    sizes.py      how many bytes that is
     shells.py     a model with other tensors in it, to be serialised
     wire.py       exchanges the numbers of tensors in a serialised model
     graphs.py     the graphs of a model, and the places where they hold tensors
@@ -26,10 +27,12 @@ from bnfold.modelfile.keeping import is_trained
 from bnfold.modelfile.opening import check_unchanged, load
 from bnfold.modelfile.placing import data_file_of, resolved
 from bnfold.modelfile.saving import Saved, find_external_files, save
+from bnfold.modelfile.sizes import NOTABLE_GROWTH, size_of
 from bnfold.modelfile.staging import staged
 from bnfold.modelfile.tensors import is_in_file
 
 __all__ = [
+    "NOTABLE_GROWTH",
     "Saved",
     "all_graphs",
     "cause_of",
@@ -41,6 +44,7 @@ __all__ = [
     "load",
     "resolved",
     "save",
+    "size_of",
     "staged",
     "values_of",
     "with_bodies",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from bnfold.errors import ModelError
+from bnfold.errors import ExecutionError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,8 @@ class InputSet:
 
     def __str__(self) -> str:
         shapes = ("×".join(map(str, array.shape)) or "scalar" for array in self.feeds.values())
+        if not self.feeds:
+            return "no inputs"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.name}{seed}, {', '.join(shapes)}"
 
@@ -121,6 +123,8 @@ def default_inputs(model: ir.Model) -> tuple[InputSet, ...]:
     A model of a fixed small batch gets its normal inputs from more seeds: a verdict needs independent roundings.
     """
     both = _two_sizes(model)
+    if not fed_inputs(model):
+        return (make_inputs(model, *_KINDS[0], both[0]),)  # there is nothing to vary
     kinds = [*_KINDS]
     if not any(_is_symbolic(value) for value in fed_inputs(model)):
         kinds += [("normal", seed) for seed in range(6, 6 + min(6, _room(model, both[0]) - 1))]
@@ -173,13 +177,20 @@ def _two_sizes(model: ir.Model) -> tuple[Sizes, Sizes]:
 
 
 def make_inputs(model: ir.Model, kind: str, seed: int, sizes: Sizes) -> InputSet:
-    """One set of inputs; the same arguments give the same arrays."""
+    """One set of inputs; the same arguments give the same arrays.
+
+    Raises:
+        ExecutionError: They do not fit into memory.
+    """
     rng = np.random.default_rng(seed)
     shapes = _shapes(fed_inputs(model), sizes)
-    feeds = {
-        value.name or "": _fill(kind, shape, value.dtype or ir.DataType.FLOAT, rng, _rows(value))
-        for value, shape in zip(fed_inputs(model), shapes, strict=True)
-    }
+    feeds = {}
+    for value, shape in zip(fed_inputs(model), shapes, strict=True):
+        try:
+            feeds[value.name or ""] = _fill(kind, shape, value.dtype or ir.DataType.FLOAT, rng, _rows(value))
+        except MemoryError:
+            words = "×".join(map(str, shape))
+            raise ExecutionError(f"not enough memory for an input '{value.name}' of {words} numbers") from None
     return InputSet(kind, seed, sizes, feeds)
 
 

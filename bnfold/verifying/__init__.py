@@ -189,8 +189,12 @@ def verify(
             feeds = sets[worst_of(expected, got)].feeds
             located = _locate(left, right, weights, feeds, runner, checks)
             if repro is not None:
-                options = _options(providers, levels, oracle, limits)
-                repro.write(left.name, right.name, options, feeds, located)
+                options = [
+                    *_options(providers, levels, oracle, limits),
+                    *_limits(timeout, memory_limit),
+                    *(("--jobs", str(jobs)) if jobs != 1 else ()),
+                ]
+                repro.write(left.name, right.name, options, _limits(timeout, memory_limit), feeds, located)
     figures = tuple(figure for _, found in compared for figure in found)
     return Comparison(
         reference=left.name,
@@ -257,6 +261,12 @@ def _options(
     options += [("--oracle", str(oracle))] if oracle != Oracle.AUTO else []
     options += [("--tolerance", f"{name}:{limit}" if name else str(limit)) for name, limit in tolerances.items()]
     return [word for option in options for word in option]
+
+
+def _limits(timeout: float, memory_limit: int | None) -> list[str]:
+    """The limits of a child process on the command line; memory in whole MiB, no less than it was."""
+    words = [] if timeout == TIMEOUT else ["--timeout", f"{timeout:g}"]
+    return words if memory_limit is None else [*words, "--memory-limit", str(max(64, -(-memory_limit >> 20)))]
 
 
 def _check_names(tolerances: Mapping[str, float], model: Opened) -> None:

@@ -36,7 +36,13 @@ class Repro:
             raise BnfoldError(f"{self._folder}: is not empty; nothing there is overwritten, give a new folder")
 
     def write(
-        self, reference: str, candidate: str, options: Sequence[str], feeds: Feeds, located: Located | None
+        self,
+        reference: str,
+        candidate: str,
+        options: Sequence[str],
+        limits: Sequence[str],
+        feeds: Feeds,
+        located: Located | None,
     ) -> None:
         """Write ``input.npz`` and ``README.md``; if the models part somewhere, both sub-models and ``part.npz``.
 
@@ -44,6 +50,7 @@ class Repro:
             reference: The path of the whole model.
             candidate: The same.
             options: Of the command that found the difference.
+            limits: Those of them that hold for the part alone as well: on time and memory.
             feeds: An input on which the two differ.
             located: Where they part, if that was found.
         """
@@ -60,11 +67,12 @@ class Repro:
             (self._folder / "candidate.onnx").write_bytes(located.candidate)
             _write_arrays(self._folder / "part.npz", located.feeds)
             found = located.divergence
+            part = ["bnfold", "verify", "reference.onnx", "candidate.onnx", "--inputs", "part.npz", *limits]
             lines += [
                 f"The first tensor that parts is '{found.candidate}', where the reference has '{found.reference}'.",
                 "The nodes in front of it alone, on what the reference has there; in this folder:",
                 "",
-                "    bnfold verify reference.onnx candidate.onnx --inputs part.npz",
+                f"    {shlex.join(part)}",
                 "",
             ]
         (self._folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

@@ -42,6 +42,8 @@ def check_weights(certificate: Certificate, *, is_ours: bool, decides: bool = Tr
     certified = certificate.of(Finding.CERTIFIED)
     worst = max((one.ulps or 0.0 for one in (*certified, *rounded)), default=None)
     message = f"{len(certified)} of {len(certificate.weights)} rewritten weights are certified"
+    if excused := sum(one.is_excused for one in certified):
+        message += f", {excused} of them not to 1 ulp, but to 2⁻⁴⁴ of the largest term: more float64 does not tell"
     if rounded:
         message += f"; {len(rounded)} are as a fold that rounds at each of its steps has them"
     if open_:
@@ -53,17 +55,21 @@ def check_weights(certificate: Certificate, *, is_ours: bool, decides: bool = Tr
 def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[Check]:
     """That only what the fold names is gone or has other weights; without a fold, what is otherwise."""
     other = bool(certificate.changes)
-    if certificate.reason or not (certificate.removed or certificate.weights or other):
+    if certificate.reason or not (certificate.removed or certificate.joined or certificate.weights or other):
         return []
-    if fold is None:
+    if fold is None or not certificate.is_named:  # the account names a node of a function once, for all of its calls
         return [Check("structure", Verdict.NOTE, _difference(certificate))]
-    named = {entry.node for entry in fold.folded} | {node for entry in fold.merged for node in entry.nodes}
+    named = {entry.node for entry in fold.folded}
+    joined = {node for entry in fold.merged for node in (*entry.nodes, entry.sum)}
+    joined |= {node for entry in fold.folded for node in entry.through}  # the sum of one that went into its sibling
     taken = {one.node for entry in fold.folded for one in entry.into} | {entry.into.node for entry in fold.merged}
     # Of a row of constants that folded as one, the account names one.
     removed = [name for name, kind in certificate.removed if kind == "BatchNormalization" and name not in named]
-    weights = (one for one in certificate.weights if one.is_changed)
+    removed += [name for name, _ in certificate.joined if name not in named | joined]
+    weights = [one for one in certificate.weights if one.is_changed and not one.is_in_body]
     changed = [one.node for one in weights if one.node not in taken | set(certificate.added)]
-    if other:  # merged branches, repairs; or what no fold does
+    bodies = len(weights) < sum(one.is_changed for one in certificate.weights)  # where nodes are not paired
+    if other or (bodies and not (removed or changed)):  # repairs; or what no fold does
         return [Check("structure", Verdict.NOTE, _difference(certificate))]
     if not (removed or changed):
         return [Check("structure", Verdict.PASS, f"only what the fold names changed: {_difference(certificate)}")]
@@ -73,6 +79,9 @@ def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[C
 
 def _difference(certificate: Certificate) -> str:
     parts = [f"{count} {kind} removed" for kind, count in Counter(kind for _, kind in certificate.removed).items()]
+    if certificate.joined:
+        kinds = Counter(kind for _, kind in certificate.joined)
+        parts.append(f"joined with a convolution: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
     if certificate.added:
         parts.append(f"{len(certificate.added)} constant terms added")
     parts.append(f"{len({one.node for one in certificate.weights})} nodes with other weights")

@@ -5,7 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bnfold.errors import ModelError
+from bnfold.errors import ExecutionError, ModelError
 from bnfold.runtime.inputs import Sizes, default_inputs, fallback_inputs, fed_inputs, make_inputs, only_tensors
 from tests.helpers.models import parse, set_constant
 
@@ -174,6 +174,17 @@ def test_strings_are_a_few_words_and_the_empty_one():
     assert set(kinds["zeros"].flat) == {""}
     assert set(kinds["constant"].flat) == {"a"}
     assert all(isinstance(item, str) for item in kinds["normal"].flat)
+
+
+def test_a_model_without_inputs_is_run_once():
+    (only,) = default_inputs(parse("g () => (float[2] y) { y = Constant <value_floats = [1.0, 2.0]> () }"))
+    assert (str(only), only.feeds) == ("no inputs", {})
+
+
+def test_an_input_that_does_not_fit_into_memory_is_named():
+    model = parse("g (float[10000000,10000000] x) => (float[10000000,10000000] y) { y = Relu (x) }")
+    with pytest.raises(ExecutionError, match=r"not enough memory for an input 'x' of 10000000×10000000 numbers"):
+        default_inputs(model)
 
 
 def test_symbols_whose_sizes_are_known_get_them():

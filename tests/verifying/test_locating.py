@@ -165,7 +165,7 @@ def test_other_operators_part_where_they_stand():
 
 
 def test_a_repro_names_a_file_that_looks_like_an_option_as_a_file(tmp_path):
-    Repro(tmp_path / "repro").write("-a.onnx", "b.onnx", ["--level", "all"], {}, None)
+    Repro(tmp_path / "repro").write("-a.onnx", "b.onnx", ["--level", "all"], [], {}, None)
     (command,) = re.findall(r"^    (.*)$", (tmp_path / "repro" / "README.md").read_text(), re.MULTILINE)
     words = shlex.split(command)
     assert words[:4] == ["bnfold", "verify", "./-a.onnx", "b.onnx"]
@@ -193,6 +193,16 @@ def test_a_repro_holds_an_input_the_nodes_and_the_command(tmp_path):
     with np.load(folder / "part.npz") as inputs:
         assert set(inputs) == {value.name for value in part.graph.inputs}
     assert not verify(folder / "reference.onnx", folder / "candidate.onnx")
+
+
+def test_the_commands_of_a_repro_have_the_limits_that_were_asked_for(tmp_path):
+    reference = small_resnet()
+    candidate = faulty_fold(reference, "unbiased variance", 2)[1]
+    options = {"timeout": 90.5, "memory_limit": (1 << 30) + 1, "levels": ["all"], "jobs": 2}
+    assert not verify(reference, candidate, save_repro=tmp_path / "repro", **options)
+    whole, part = re.findall(r"^    (.*)$", (tmp_path / "repro" / "README.md").read_text(), re.MULTILINE)
+    assert shlex.split(whole)[6:] == ["--level", "all", "--timeout", "90.5", "--memory-limit", "1025", "--jobs", "2"]
+    assert shlex.split(part)[6:] == ["--timeout", "90.5", "--memory-limit", "1025"]
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):

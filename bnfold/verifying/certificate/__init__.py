@@ -1,10 +1,11 @@
 """The certificate: every rewritten weight recomputed in float64 from the reference, and nothing is run.
 
+    branches.py    sums of convolutions that became one; flattened.py: a MatMul that changed places with a Reshape
     pairing.py     which tensor of the candidate stands where one of the reference stood
     hypotheses.py  what a fold may have made of a tensor
-    carrying.py    how that passes through operators without weights
-    linear.py      operators with weights
-    solving.py     what each weight must be, and whether it is
+    carrying.py    how that passes through operators without weights: pieces.py, attention.py
+    kinds.py       operators with weights: linear.py, contraction.py, recurrent.py; quantised.py: integers
+    solving.py     what each weight must be, and whether it is: product.py
     reading.py     constants, affines and shapes
     rounding.py    units in the last place
     overlooked.py  what changed, and was not solved
@@ -24,7 +25,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
+from bnfold.verifying.certificate.branches import Joined, join_branches
 from bnfold.verifying.certificate.changes import changes
+from bnfold.verifying.certificate.flattened import put_in_order
 from bnfold.verifying.certificate.overlooked import overlooked
 from bnfold.verifying.certificate.pairing import pair
 from bnfold.verifying.certificate.reading import Constants, label_of
@@ -51,25 +54,40 @@ def certify(reference: ir.Model, candidate: ir.Model) -> Certificate:
     old, new = prepared(reference), prepared(candidate)
     constants, others = Constants(old), Constants(new)
     is_named = not (reference.functions or candidate.functions)
+    joined = []
+    if is_named:
+        put_in_order(old, new, constants)
+        joined = join_branches(old, new, constants)
     found = pair(old.graph, new.graph, constants, others, is_named=is_named)
+    found.choices.update((one.node, one.affines) for one in joined)
     lost = len(found.lost) + len(found.replaced)
     nodes = len(found.nodes) + len(found.removed) + lost
     if lost > _MOST_LOST * nodes:
         return Certificate(reason=f"{lost} of {nodes} nodes of the reference are not in the candidate")
     solved, same = solve(old.graph, found, constants, others)
-    weights = [_without_numbers(one, old, new) for one in solved]
+    sites = {label_of(one.node): _batch_norms(one) for one in joined}
+    weights = [
+        replace(one, sites=tuple(dict.fromkeys((*sites.get(one.node, ()), *one.sites))))
+        for one in (_without_numbers(one, old, new) for one in solved)
+    ]
     matched = {*found.nodes.values(), *found.replaced.values(), *found.added.values()}
     extra = [node for node in new.graph if not (node in matched or _is_constant(node, others))]
     told = {one.constant for one in weights}
     return Certificate(
         (*weights, *overlooked(found, constants, others, told)),
         removed=tuple(_labelled(node) for node in old.graph if node in found.removed),
+        joined=tuple(node for one in joined for node in one.nodes),
         lost=tuple(map(_labelled, found.lost)),
         added=tuple(_labelled(node)[0] for node in found.added.values()),
         extra=tuple(map(_labelled, extra)),
         changes=tuple(changes(found, extra, constants, others)),
         pairs=tuple((value.name or "", found.values[value].name or "") for value in same),
+        is_named=is_named,
     )
+
+
+def _batch_norms(joined: Joined) -> tuple[str, ...]:
+    return tuple(name for name, kind in joined.nodes if kind == "BatchNormalization")
 
 
 def _without_numbers(check: WeightCheck, old: ir.Model, new: ir.Model) -> WeightCheck:

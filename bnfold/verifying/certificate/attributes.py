@@ -23,8 +23,8 @@ _SHAPED_BY_WEIGHTS = frozenset({"Conv", "ConvTranspose"})
 
 
 def same_attributes(node: ir.Node, other: ir.Node) -> bool:
-    """Whether two nodes of one operator have the same attributes, but for what is read where it counts."""
-    own = _OWN_SPELLING.get(node.op_type, frozenset())
+    """Whether two nodes have the same attributes, but for what is read where it counts."""
+    own = frozenset().union(*(_OWN_SPELLING.get(one.op_type, frozenset()) for one in (node, other)))
     return not any(name not in own for name, _, _ in changed_attributes(node, other))
 
 

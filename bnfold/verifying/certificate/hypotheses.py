@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.affine import Affine
-from bnfold.verifying.certificate.carrying import is_carrier, pull
+from bnfold.verifying.certificate.carrying import is_carrier, pull, push
 from bnfold.verifying.certificate.reading import affine_of, has_dead, rank_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = ["PICKERS", "Reach", "choose", "followed_by", "reach"]
 PICKERS = frozenset({"Split", "Slice", "Gather"})  # of channels, some
 _MOST_TENSORS = 200
 _MOST_HYPOTHESES = 64
+_LONGEST_ROW = 8  # of nodes between weights and a sum
 _CANCELLED = 1e-12
 _TINY = 1e-300
 _DIGITS = 3  # of a distance in tolerances; of hypotheses that are the same but for float64 the first is meant
@@ -77,7 +78,7 @@ class Reach:
 
     def along(self, axis: int, size: int) -> tuple[list[Hypothesis], list[Hypothesis]]:
         """Scales and shifts that vary along one axis only, as vectors of a size."""
-        found = [(one.vectors(axis, size), number in self.parts) for number, one in enumerate(self.maps)]
+        found = [(one.vectors(axis, size), number in self.parts) for number, one in enumerate(self.maps) if one.rank]
         return (
             [(vectors[0], is_part) for vectors, is_part in found if vectors is not None],
             [(vectors[1], is_part) for vectors, is_part in found if vectors is not None],
@@ -97,11 +98,13 @@ class Reach:
 def reach(value: ir.Value, rank: int, pairs: Pairs, known: Mapping[ir.Value, Affine], constants: Constants) -> Reach:
     """Walk forward from a tensor of ``rank`` axes, the nearest first."""
     found = Reach()
-    waiting: deque[tuple[ir.Value, Back]] = deque([(value, lambda one: one)])
-    while waiting and len(found.tensors) < _MOST_TENSORS:
-        tensor, back = waiting.popleft()
-        if tensor in found.tensors:
+    waiting: deque[tuple[ir.Value, Back, int]] = deque([(value, lambda one: one, 0)])
+    seen: set[tuple[ir.Value, int]] = set()  # behind a product of two tensors, once for each operand
+    while waiting and len(seen) < _MOST_TENSORS:
+        tensor, back, operand = waiting.popleft()
+        if (tensor, operand) in seen:
             continue
+        seen.add((tensor, operand))
         found.tensors.add(tensor)
         axes = rank if tensor is value else rank_of(tensor)
         if axes is None:
@@ -111,7 +114,9 @@ def reach(value: ir.Value, rank: int, pairs: Pairs, known: Mapping[ir.Value, Aff
         if tensor in found.picked:
             found.parts.update(range(known_before, len(found.maps)))
         for node, slot in tensor.uses():
-            waiting.extend(_behind(node, slot, axes, back, found, pairs, known, constants))
+            further = _behind(node, slot, axes, back, found, pairs, known, constants)
+            number = slot if node.op_type == "MatMul" else operand
+            waiting.extend((output, through, number) for output, through in further)
             if tensor in found.picked or node.op_type in PICKERS:
                 found.picked.update(node.outputs)
     return found
@@ -140,21 +145,61 @@ def _behind(
     if node not in pairs.nodes:  # lost, or in the body of another node
         found.is_lost = True
         return []
-    if not is_carrier(node) or affine_of(node, constants, rank) is not None:
+    if node.op_type in {"Add", "Sub"} and slot == 0 and affine_of(node, constants, rank) is not None:
+        # A term that stays takes any shift in; a scale is that behind it.
+        found.readers.add(node)
+        return [(node.outputs[0], lambda wanted: back(Affine(wanted.scale, np.zeros_like(wanted.shift))))]
+    is_affine = node.op_type != "Neg" and affine_of(node, constants, rank) is not None
+    if not is_carrier(node, constants) or is_affine:
         found.readers.add(node)
         return []
     other = _other_operand(node, slot, known)
     if other is not None:
         _add(found.maps, _and_then(back, Affine(other.scale, np.zeros_like(other.shift))))
+    beside = None
+    if other is None and node.op_type in {"Add", "Sum"} and len(node.inputs) == 2:
+        beside = _from_its_weights(node.inputs[1 - slot], pairs, constants)
+    if beside is not None and beside.rank == rank:
+        _add(found.maps, _and_then(back, Affine(beside.scale, np.zeros_like(beside.shift))))
+        _add(found.maps, _and_then(back, beside))
 
     def through(wanted: Affine, index: int) -> Affine | None:
         pulled = pull(node, slot, wanted, constants, index)
-        if pulled is None or other is None or other.rank != pulled.rank or node.op_type not in {"Add", "Sum"}:
+        summand = other if other is not None else beside
+        if pulled is None or summand is None or summand.rank != pulled.rank or node.op_type not in {"Add", "Sum"}:
             return _and_then(back, pulled)
-        _add(found.maps, _and_then(back, Affine(pulled.scale, _difference(pulled.shift, other.shift))))
-        return _and_then(back, pulled)
+        rest = Affine(pulled.scale, _difference(pulled.shift, summand.shift))
+        first, last = (pulled, rest) if beside is not None else (rest, pulled)  # what is beside has its shift for good
+        _add(found.maps, _and_then(back, first))
+        return _and_then(back, last)
 
     return [(output, lambda wanted, i=i: through(wanted, i)) for i, output in enumerate(node.outputs)]  # type: ignore[misc]
+
+
+def _from_its_weights(value: ir.Value | None, pairs: Pairs, constants: Constants) -> Affine | None:
+    """The map of the other operand of a sum, which is not known yet, if the weights that it comes from stayed.
+
+    A stream of residual blocks has one scale: that of a block further on, of which the BatchNormalization went forward.
+    """
+    row: list[ir.Node] = []
+    while value is not None and len(row) < _LONGEST_ROW:
+        node = value.producer()
+        if node is None or not (node in pairs.removed or is_carrier(node, constants)) or node.op_type == "MatMul":
+            break
+        data = node.inputs[:1] if node.op_type == "Reshape" else node.inputs  # its shape may be computed
+        if [one for one in data if one is not None and not constants.is_constant(one)] != [node.inputs[0]]:
+            break
+        row.append(node)
+        value = node.inputs[0]
+    rank = None if value is None else rank_of(value)
+    one = None if rank is None or not any(node in pairs.removed for node in row) else Affine.identity(rank)
+    for node in reversed(row):
+        if one is None:
+            return None
+        affine = affine_of(node, constants, one.rank) if node in pairs.removed else None
+        with np.errstate(all="ignore"):
+            one = push(node, [one], constants) if affine is None else followed_by(one, affine)
+    return one
 
 
 def _difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
-"""Conv, ConvTranspose, Gemm and MatMul with constant weights, in one form.
+"""Operators with constant weights in one form: Conv, ConvTranspose, Gemm and MatMul.
 
-Weights become [outputs, inputs of a group, taps]; a row is an output channel.
+Weights become [outputs, inputs of a group, taps]; a row is an output channel. ``contraction.py`` and ``recurrent.py``
+have other operators in this form.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bnfold.affine import Affine
 from bnfold.verifying.certificate.reading import attribute, given, is_standard
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from bnfold.verifying.certificate.hypotheses import Hypothesis, Reach
     from bnfold.verifying.certificate.reading import Constants
 
     Array = NDArray[Any]
+    Numbers = NDArray[np.float64]
 
-__all__ = ["Linear", "linear_of"]
+__all__ = ["Linear", "product_of"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,23 @@ class Linear:
         return self.node.op_type != "MatMul"
 
     @property
+    def hands_on(self) -> bool:
+        """Whether each output channel reads one input channel alone, so that any scale could be made up for behind."""
+        weight = self.node.inputs[self.weight]
+        shape = None if weight is None else weight.shape
+        return self.node.op_type in {"Conv", "ConvTranspose"} and self.group > 1 and shape is not None and shape[1] == 1
+
+    @property
+    def pins(self) -> bool:
+        """Whether what is written has to be what it was, whatever reads it."""
+        return False
+
+    @property
+    def bias_slot(self) -> int:
+        """Which input holds the bias, where there is a place for one."""
+        return 2
+
+    @property
     def data(self) -> ir.Value | None:
         """The input that is no weight."""
         return self.node.inputs[1 - self.weight if self.node.op_type == "MatMul" else 0]
@@ -75,16 +96,38 @@ class Linear:
         positions = self.rows(np.arange(math.prod(shape)).reshape(shape))
         return tuple(int(axis) for axis in np.unravel_index(int(positions[index]), shape))
 
-    def of_inputs(self, vector: NDArray[np.float64], outputs: int) -> NDArray[np.float64]:
-        """A number for each input channel as [outputs, inputs of a group]."""
-        grouped = vector.reshape(self.group, -1)
-        return np.repeat(grouped, outputs // self.group, axis=0)
+    def incoming(self, one: Affine, outputs: int, inputs: int) -> tuple[Numbers, Numbers] | None:
+        """The scale and the shift of what each weight is multiplied by, as [outputs, inputs of a group].
+
+        None where they vary along another axis than the weights.
+        """
+        vectors = one.vectors(self.in_axis, inputs * self.group)
+        if vectors is None:
+            return None
+        scale, shift = (np.repeat(one.reshape(self.group, -1), outputs // self.group, axis=0) for one in vectors)
+        return scale, shift
+
+    def outgoing(self, scale: Numbers, shift: Numbers, rank: int) -> Affine:
+        """The map of the output, from a scale and a shift for each row."""
+        return Affine.per_channel(scale, shift, rank=rank, axis=self.out_axis)
+
+    def along(self, ahead: Reach, outputs: int) -> tuple[list[Hypothesis], list[Hypothesis]]:
+        """What a scale, and a shift, for each row may be."""
+        return ahead.along(self.out_axis, outputs)
+
+    def changed_beside(self, constants: Constants, theirs: Linear, others: Constants) -> bool:
+        """Whether a constant changed that neither weights nor bias are."""
+        return False
+
+    def bias_of(self, array: Array, outputs: int) -> Array:
+        """A stored bias as one number for each row."""
+        return np.broadcast_to(array.reshape(-1), (outputs,))
 
     def bias(self, constants: Constants, outputs: int) -> NDArray[np.float64] | None:
         """What is added to each output channel, beta included; None where it is no constant vector."""
         if self.node.op_type == "MatMul":
             return np.zeros(outputs)
-        value = given(self.node, 2)
+        value = given(self.node, self.bias_slot)
         if value is None or self.beta == 0:
             return np.zeros(outputs)
         numbers = constants.numbers(value)
@@ -93,8 +136,8 @@ class Linear:
         return np.broadcast_to(self.beta * numbers.reshape(-1), (outputs,))
 
 
-def linear_of(node: ir.Node, constants: Constants) -> Linear | None:
-    """The linear operator that a node is; None if it is none, or its weights are no constant."""
+def product_of(node: ir.Node, constants: Constants) -> Linear | None:
+    """The Conv, ConvTranspose, Gemm or MatMul that a node is; None if it is none, or its weights are no matrix."""
     if not is_standard(node) or len(node.inputs) < 2:
         return None
     kind = node.op_type

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnfold.verifying.certificate.reading import Constants, is_inference, is_standard, operand_of
+from bnfold.verifying.certificate.reading import Constants, is_inference, is_standard, label_of, operand_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from bnfold.affine import Affine
 
 __all__ = ["Pairs", "pair"]
 
@@ -36,6 +38,8 @@ class Pairs:
         added: The candidate's constant term behind what stands in the place of a tensor.
         replaced: The candidate's node of another operator in the place of each of these.
         lost: The nodes that were not found.
+        choices: Maps that the output of a node may have, beside those of the tensors behind it; and whether each comes
+            after that of the input.
         anchors: The tensors whose place is known by the name of a reader only, or behind another operator.
     """
 
@@ -45,6 +49,7 @@ class Pairs:
     added: dict[ir.Value, ir.Node] = field(default_factory=dict)
     replaced: dict[ir.Node, ir.Node] = field(default_factory=dict)
     lost: list[ir.Node] = field(default_factory=list)
+    choices: dict[ir.Node, tuple[tuple[Affine, bool], ...]] = field(default_factory=dict)
     anchors: set[ir.Value] = field(default_factory=set)
 
     def is_output(self, value: ir.Value) -> bool:
@@ -202,7 +207,7 @@ class _Walk:
         """How sure it is that two nodes of one operator are the same one."""
         if not self._is_named:
             return int(self._same_constants(node, other))
-        named = 4 if node.name and node.name == other.name else 0
+        named = 4 if node.name and node.name == label_of(other) else 0
         named += 2 if node.outputs[0].name == other.outputs[0].name else 0
         return named + self._same_constants(node, other)
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bnfold.affine import Affine
+from bnfold.verifying.certificate.quantised import codes_of, dequantised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +121,9 @@ class Constants:
         tensor = self.tensor(value)
         if tensor is not None and tensor.dtype not in _FLOATS:
             return None
+        codes = codes_of(value, self)
+        if codes is not None:
+            return codes.numbers
         array = self.array(value)
         return None if array is None or array.dtype.kind in "iubOSU" else array.astype(np.float64)
 
@@ -163,6 +167,12 @@ def _evaluate(node: ir.Node, inputs: list[Array]) -> Array | None:
         if np.broadcast(*inputs).size > _ELEMENTS or "axis" in node.attributes:
             return None
         return np.asarray(_BINARY[kind](*inputs), first.dtype)
+    if kind == "DequantizeLinear" and len(inputs) > 1 and "output_dtype" not in node.attributes:
+        return dequantised(node, inputs)
+    if kind == "ConstantOfShape":
+        fill = node.attributes.get("value")
+        number = np.zeros(1, np.float32) if fill is None else fill.as_tensor().numpy()
+        return np.broadcast_to(number.reshape(()), first.tolist()) if prod(first.tolist()) <= _ELEMENTS else None
     if kind == "Shape":
         return np.asarray(first.shape[attribute(node, "start", 0) : attribute(node, "end", None)], np.int64)
     if kind == "Expand" and len(inputs) > 1:

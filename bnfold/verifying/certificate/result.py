@@ -39,6 +39,9 @@ class WeightCheck:
         terms: The same distance, in units of the largest term that it is a sum of: what cancels has lost those bits
             before it was stored.
         is_changed: Whether it has other bytes than in the reference.
+        is_excused: Whether a number in it, of float64 or a sum that cancels, is more than 1 ulp off, and certified, for
+            float64 tells no more.
+        is_in_body: Whether a node in the body of another one reads it.
     """
 
     node: str
@@ -53,6 +56,8 @@ class WeightCheck:
     sites: tuple[str, ...] = ()
     terms: float = 0.0
     is_changed: bool = True
+    is_excused: bool = False
+    is_in_body: bool = False
 
     @property
     def is_rounding(self) -> bool:
@@ -62,7 +67,7 @@ class WeightCheck:
     def __str__(self) -> str:
         where = f"{self.op_type} '{self.node}': {self.constant}"
         if self.finding is Finding.CERTIFIED:
-            return f"{where} is the rounded one"
+            return f"{where} is {'right to what float64 tells' if self.is_excused else 'the rounded one'}"
         if self.finding is Finding.OPEN:
             return f"{where} is not certified: {self.reason}"
         by = f" at {list(self.index)}: {self.stored:.9g} instead of {self.expected:.9g}" if self.index else ""
@@ -109,6 +114,7 @@ class Certificate:
     Attributes:
         weights: Those that changed, and those that should have.
         removed: The nodes of the reference, affines all, that the candidate does not have, with their operators.
+        joined: The nodes of the reference that became part of one convolution, with the branches beside them, likewise.
         lost: The other nodes of the reference for which nothing was found in the candidate, likewise.
         added: The candidate's constant terms that the reference does not have.
         extra: The candidate's other nodes that stand for none of the reference, likewise.
@@ -116,16 +122,19 @@ class Certificate:
         pairs: For each tensor of the reference that the candidate has with the same content, what it is called there,
             in the order of the graph.
         reason: Why the graphs are not alike enough to compare, or empty.
+        is_named: Whether nodes are called as in the models: not where these call functions, which were written out.
     """
 
     weights: tuple[WeightCheck, ...] = ()
     removed: tuple[tuple[str, str], ...] = ()
+    joined: tuple[tuple[str, str], ...] = ()
     lost: tuple[tuple[str, str], ...] = ()
     added: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
     changes: tuple[GraphChange, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     reason: str = ""
+    is_named: bool = True
 
     def of(self, finding: Finding) -> tuple[WeightCheck, ...]:
         """Those that came out in one way."""

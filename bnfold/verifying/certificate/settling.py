@@ -86,12 +86,7 @@ class Visit:
     @property
     def hands_on(self) -> bool:
         """Whether any scale in front could be made up for behind."""
-        if self.linear is None:
-            return True
-        shape = self.node.inputs[self.linear.weight].shape  # type: ignore[union-attr]
-        if self.node.op_type in {"Conv", "ConvTranspose"} and shape is not None:
-            return self.linear.group > 1 and shape[1] == 1
-        return False
+        return self.linear is None or self.linear.hands_on
 
 
 def has_bodies(node: ir.Node) -> bool:
@@ -190,7 +185,7 @@ class Settler:
             return self._ask_weights(self._by_node[node], one, open_), [], nothing
         if self._pins(node) and one.is_identity:
             return open_, [], nothing
-        if not is_carrier(node) or node.op_type in PICKERS:
+        if not is_carrier(node, self.constants) or node.op_type in PICKERS:
             return nothing, [], nothing
         if node.op_type in _SHIFTLESS:
             return open_ & {"shift"}, outputs, open_ & {"scale"}

@@ -13,8 +13,7 @@ not certified, and says why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +22,10 @@ from bnfold.affine import Affine
 from bnfold.verifying.certificate.attributes import same_attributes
 from bnfold.verifying.certificate.carrying import is_carrier, push
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
-from bnfold.verifying.certificate.linear import Linear, linear_of
+from bnfold.verifying.certificate.kinds import linear_of
 from bnfold.verifying.certificate.overlooked import is_same
+from bnfold.verifying.certificate.product import Product, any_shift
+from bnfold.verifying.certificate.quantised import codes_of, reader_of
 from bnfold.verifying.certificate.reading import (
     Constants,
     affine_of,
@@ -35,7 +36,7 @@ from bnfold.verifying.certificate.reading import (
     rank_of,
 )
 from bnfold.verifying.certificate.result import Finding, WeightCheck
-from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, ulps
+from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps
 from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bnfold.verifying.certificate.hypotheses import Hypothesis
+    from bnfold.verifying.certificate.linear import Linear
     from bnfold.verifying.certificate.pairing import Pairs
 
     Numbers = NDArray[np.float64]
@@ -56,6 +58,8 @@ _SCALE = frozenset({"scale"})
 _OTHER_AXIS = "what is moved into it varies along another axis than its weights"
 _DEAD = "a channel in front of it or behind it is constant (scale 0)"
 _CHUNK = 1 << 20  # numbers that are widened to float64 at once
+_NO_BIAS = "its bias, which it does not have,"
+_STATE = 3  # axes of what a recurrent operator ends with: directions, batch, hidden
 _NOISE = 8.0  # ulps around the best scale of a row: more is no question of scales
 
 
@@ -143,7 +147,7 @@ class _Solver:
         is_same = same_attributes(node, other)
         for index, value in enumerate(node.outputs):
             result = None
-            if is_carrier(node) and data and is_same and not plain:
+            if is_carrier(node, self._constants) and data and is_same and not plain:
                 with np.errstate(all="ignore"):
                     result = push(node, maps, self._constants, index)
             if result is None:
@@ -180,23 +184,29 @@ class _Solver:
         rank = self._rank_behind(linear, one)
         if data is None or one is None or rank is None:
             return
-        ahead = self._reach(output, rank)
+        ahead = Reach() if linear.pins else self._reach(output, rank)
+        choices = self._pairs.choices.get(linear.node, ())
+        ahead.maps += [
+            followed_by(one, last) if is_behind else last for last, is_behind in choices if last.rank == rank
+        ]
         visit = Visit(linear.node, [data], output, ahead, linear=linear)
         self._visits.append(visit)
         result, blocked = self._solve_rows(linear, theirs, one, rank, visit)
         if blocked:
             self._block(visit, theirs.node, blocked)
             result = Affine.identity(rank)
-        self._maps[output] = result
         # Where no bias can take it in, the shift behind is what the weights make of the one in front.
-        self._origin[output] = {output} | (set() if linear.has_bias_slot else self._origin.get(data, set()))
+        origin = {output} | (set() if linear.has_bias_slot else self._origin.get(data, set()))
+        for value in linear.node.outputs:
+            self._maps[value] = result if value is output else Affine.identity(rank_of(value) or _STATE)
+            self._origin[value] = origin
 
     def _reach(self, value: ir.Value, rank: int) -> Reach:
         return reach(value, rank, self._pairs, self._maps, self._constants)
 
     def _rank_behind(self, linear: Linear, one: Affine | None) -> int | None:
         known = rank_of(linear.node.outputs[0])
-        return known if known is not None or one is None else one.rank
+        return known if known is not None or one is None else one.rank + linear.pins
 
     def _block(self, visit: Visit, other: ir.Node, reason: str) -> None:
         """Every constant of a node that changed is not certified; those that did not say nothing of the maps."""
@@ -218,31 +228,45 @@ class _Solver:
         same = linear.group == theirs.group and same_attributes(linear.node, theirs.node)
         if rows.shape != their_rows.shape or not same:
             return nothing, "it has another shape, or other attributes, than in the reference"
-        vectors = one.vectors(linear.in_axis, inputs * linear.group)
+        incoming = linear.incoming(one, outputs, inputs)
         bias, their_bias = linear.bias(self._constants, outputs), theirs.bias(self._others, outputs)
-        if vectors is None or bias is None or their_bias is None:
+        if incoming is None or bias is None or their_bias is None:
             return nothing, _OTHER_AXIS
-        if _any_shift(vectors[1]) and linear.pads:
+        in_scale, in_shift = incoming
+        if any_shift(in_shift) and linear.pads:
             return nothing, "a shift in front of it meets its zero padding"
-        in_scale, in_shift = (linear.of_inputs(vector, outputs) for vector in vectors)
-        product = _Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
-        scale = self._choose_scale(product, visit.reach, linear, rank)
-        visit.drafts.append(self._weight_draft(product, scale, theirs, new, visit))
-        moved, size = product.moved(in_shift)
-        shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit, rank)
-        return Affine.per_channel(scale, shift, rank=rank, axis=linear.out_axis), ""
+        if linear.changed_beside(self._constants, theirs, self._others):
+            return nothing, "what it has beside the weights of its input changed"
+        product = Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
+        codes, their_codes = codes_of(slot[0], self._constants), codes_of(slot[1], self._others)
+        stored = theirs.node, slot[1], new
+        if codes is not None and their_codes is not None:
+            if not codes.has_codes_of(their_codes):
+                return nothing, "its integers are others than in the reference"
+            product = replace(product, rows=linear.rows(codes.step), theirs=theirs.rows(their_codes.step))
+            stored = their_codes.node, their_codes.node.inputs[1], their_codes.step
+        scale = self._choose_scale(product, visit.reach, linear)
+        visit.drafts.append(self._weight_draft(product, scale, theirs, *stored))
+        moved, size = (product if codes is None else replace(product, rows=linear.rows(codes.numbers))).moved(in_shift)
+        shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit)
+        return linear.outgoing(scale, shift, rank), ""
 
-    def _choose_scale(self, product: _Product, ahead: Reach, linear: Linear, rank: int) -> Numbers:
+    def _choose_scale(self, product: Product, ahead: Reach, linear: Linear) -> Numbers:
         estimate = product.estimate
         tolerance = _NEAR * product.epsilon * np.abs(np.nan_to_num(estimate))
-        return choose(estimate, tolerance, ahead.along(linear.out_axis, estimate.size)[0])
+        return choose(estimate, tolerance, linear.along(ahead, estimate.size)[0])
 
     def _weight_draft(
-        self, product: _Product, scale: Numbers, theirs: Linear, stored: NDArray[Any], visit: Visit
+        self,
+        product: Product,
+        scale: Numbers,
+        theirs: Linear,
+        node: ir.Node,
+        value: ir.Value | None,
+        stored: NDArray[Any],
     ) -> Draft:
-        node, value = theirs.node, theirs.node.inputs[theirs.weight]
         worst, index, expected, unknown, noise = product.compare(scale)
-        check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst)
+        check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst, is_excused=product.is_excused(scale))
         blocked = _DEAD if unknown else ""
         if worst > 1:
             place = theirs.place(index, stored.shape)
@@ -261,27 +285,30 @@ class _Solver:
         biases: tuple[Numbers, Numbers],
         size: Numbers,
         visit: Visit,
-        rank: int,
     ) -> Numbers:
         """The shift of the output, after a comparison of the biases."""
         total, stored = biases
         if not theirs.has_bias_slot:
             return _cancelled(total - scale * stored, size)
-        value = given(theirs.node, 2)
-        tensor = self._others.array(value)
+        value = given(theirs.node, theirs.bias_slot)
+        tensor, codes = self._others.array(value), codes_of(value, self._others)
         dtype = self._stored_dtype(theirs) if tensor is None else tensor.dtype
-        shift = _choose_shift(total, scale, stored, dtype, visit.reach.along(linear.out_axis, total.size)[1])
+        unit = None if codes is None else theirs.bias_of(codes.step, total.size).astype(np.float64)
+        shift = _choose_shift(total, scale, stored, dtype, linear.along(visit.reach, total.size)[1], unit)
         with np.errstate(all="ignore"):
             expected, least = (total - shift) / scale, (size + np.abs(shift)) / np.abs(scale)
             if theirs.beta:
                 expected, least = expected / theirs.beta, least / abs(theirs.beta)
                 stored = stored / theirs.beta
         is_absent = tensor is None or theirs.beta == 0
-        numbers = np.zeros(total.size, dtype) if is_absent else np.broadcast_to(_flat(tensor), total.shape)
-        old = None if (given(linear.node, 2) is None) else self._constants.array(given(linear.node, 2))
+        numbers = np.zeros(total.size, dtype) if tensor is None or is_absent else theirs.bias_of(tensor, total.size)
+        old = self._constants.array(given(linear.node, linear.bias_slot))
         same = (old is None and is_absent) or (old is not None and tensor is not None and np.array_equal(old, tensor))
-        name = value.name if value is not None and not is_absent else "its bias, which it does not have,"
-        visit.drafts.append(self._term_draft(theirs.node, name or "", numbers, (expected, least), visit, same=same))
+        name = value.name if value is not None and not is_absent else _NO_BIAS
+        node, expecting = theirs.node, (expected, least)
+        if codes is not None:
+            node, name, numbers = codes.node, _named(codes.node.inputs[0]), theirs.bias_of(codes.numbers, total.size)
+        visit.drafts.append(self._term_draft(node, name or "", numbers, expecting, visit, same=same, unit=unit))
         return shift
 
     def _stored_dtype(self, linear: Linear) -> np.dtype[Any]:
@@ -298,13 +325,17 @@ class _Solver:
         *,
         same: bool,
         is_scale: bool = False,
+        unit: Numbers | None = None,
     ) -> Draft:
         wanted, size = expected
         largest = float(np.nanmax(np.where(np.isfinite(size), size, 0.0), initial=0.0))
         off = deviations(stored, wanted, largest)
+        if unit is not None:
+            off = np.minimum(off, np.abs(stored - wanted) / unit)
         known = np.where(np.isfinite(off), off, 0.0)
         worst = float(known.max(initial=0.0))
         check = WeightCheck(label_of(node), node.op_type, name, Finding.CERTIFIED, worst)
+        check = replace(check, is_excused=unit is None and is_excused(stored, wanted, largest))
         if worst > 1:
             difference = np.where(known > 0, np.abs(stored.astype(np.float64) - wanted), 0.0)
             terms = float(difference.max() / (epsilon(stored.dtype) * largest)) if largest else worst
@@ -452,7 +483,8 @@ class _Solver:
         settler.settle()
         for visit in self._visits:
             in_front = all(self._is_settled_in_front(settler, visit, value) for value in visit.data)
-            behind = settler.confirmed[visit.output]
+            is_pinned = visit.linear is not None and visit.linear.pins
+            behind = frozenset({"scale", "shift"}) if is_pinned else settler.confirmed[visit.output]
             weights_hold = not any(draft.is_off and "scale" in draft.needs for draft in visit.drafts)
             if weights_hold:
                 behind |= {"scale"}
@@ -504,7 +536,11 @@ class _Solver:
 
     def _is_changed(self, node: ir.Node, other: ir.Node | None, constant: str) -> bool:
         """Whether a constant of the candidate has other bytes than in the reference."""
-        slots = [] if other is None else [slot for slot, value in enumerate(other.inputs) if _named(value) == constant]
+        if constant == _NO_BIAS:
+            return other is None or sum(map(bool, map(_named, node.inputs))) > sum(map(bool, map(_named, other.inputs)))
+        slots = (
+            [] if other is None else [slot for slot, value in enumerate(other.inputs) if constant in _sources(value)]
+        )
         return not slots or not all(
             is_same(self._constants.array(given(node, slot)), self._others.array(given(other, slot)))  # type: ignore[arg-type]
             for slot in slots
@@ -517,7 +553,7 @@ class _Solver:
         while node is not None and not behind:
             if node in self._pairs.removed:
                 return [node]
-            if not is_carrier(node) or len(node.inputs) == 0 or node.inputs[0] is None:
+            if not is_carrier(node, self._constants) or len(node.inputs) == 0 or node.inputs[0] is None:
                 break
             node = node.inputs[0].producer()
         return behind
@@ -541,86 +577,20 @@ class _Solver:
                 )  # fmt: skip
 
 
-@dataclass
-class _Product:
-    """The weights of both models as rows, and what the reference's are multiplied by."""
-
-    rows: NDArray[Any]
-    theirs: NDArray[Any]
-    in_scale: Numbers
-    alpha: float
-    their_alpha: float
-
-    @property
-    def epsilon(self) -> float:
-        return epsilon(self.theirs.dtype)
-
-    def is_unchanged(self) -> bool:
-        return self.rows.dtype == self.theirs.dtype and bool((self.rows == self.theirs).all())
-
-    def _chunks(self) -> Iterator[tuple[slice, Numbers, NDArray[Any]]]:
-        outputs, inputs, taps = self.rows.shape
-        step = max(1, _CHUNK // max(1, inputs * taps))
-        for start in range(0, outputs, step):
-            part = slice(start, min(start + step, outputs))
-            with np.errstate(all="ignore"):
-                exact = self.alpha / self.their_alpha * self.rows[part].astype(np.float64)
-                yield part, exact * self.in_scale[part, :, None], self.theirs[part]
-
-    @cached_property
-    def estimate(self) -> Numbers:
-        """The scale of each output that explains its row best; nan where none does."""
-        result = np.empty(len(self.rows))
-        with np.errstate(all="ignore"):
-            for part, exact, stored in self._chunks():
-                wide = stored.astype(np.float64)
-                exact = np.where(np.isfinite(exact), exact, 0.0)
-                wide = np.where(exact == 0, 0.0, wide)
-                largest = np.abs(wide).max(axis=(1, 2), keepdims=True)
-                wide, exact = wide / largest, exact / largest  # float16 and tiny numbers square to 0
-                result[part] = (exact * wide).sum((1, 2)) / (wide * wide).sum((1, 2))
-        return result
-
-    def compare(self, scale: Numbers) -> tuple[float, tuple[int, ...], float, bool, float]:
-        """The largest deviation in ulps, where, what should be there; whether some are unknown; the noise in a row."""
-        worst, index, expected, unknown, noise = 0.0, (0, 0, 0), 0.0, False, 0.0
-        for part, exact, stored in self._chunks():
-            with np.errstate(all="ignore"):
-                wanted = exact / scale[part, None, None]
-                off = deviations(stored, wanted, np.abs(wanted) if stored.dtype == np.float64 else 0.0)
-                unknown |= not np.isfinite(off).all()
-                known = np.nan_to_num(off, nan=0.0, posinf=0.0)
-                if not known.size or known.max() <= max(worst, 1.0):
-                    worst = max(worst, float(known.max(initial=0.0)))
-                    continue
-                fitted = deviations(stored, exact / self.estimate[part, None, None], 0.0)
-            noise = max(noise, float(np.nan_to_num(fitted, nan=0.0, posinf=0.0).max()))
-            place = np.unravel_index(int(known.argmax()), known.shape)
-            worst, expected = float(known[place]), float(wanted[place])
-            index = (int(place[0]) + part.start, int(place[1]), int(place[2]))
-        return worst, index, expected, unknown, noise
-
-    def moved(self, in_shift: Numbers) -> tuple[Numbers, Numbers]:
-        """What the shift of the input amounts to for each output, and the sum of the sizes of its terms."""
-        total, size = np.zeros(len(self.rows)), np.zeros(len(self.rows))
-        if not _any_shift(in_shift):
-            return total, size
-        with np.errstate(all="ignore"):
-            for start in range(0, len(self.rows), 64):
-                part = slice(start, start + 64)
-                terms = self.alpha * self.rows[part].astype(np.float64) * in_shift[part, :, None]
-                total[part], size[part] = terms.sum((1, 2)), np.abs(terms).sum((1, 2))
-        return total, size
-
-
 def _choose_shift(
-    total: Numbers, scale: Numbers, stored: Numbers, dtype: np.dtype[Any], hypotheses: Sequence[Hypothesis]
+    total: Numbers,
+    scale: Numbers,
+    stored: Numbers,
+    dtype: np.dtype[Any],
+    hypotheses: Sequence[Hypothesis],
+    unit: Numbers | None = None,
 ) -> Numbers:
     """The t with total = scale·stored + t that was meant; among the hypotheses is that the bias was left as it is."""
     with np.errstate(all="ignore"):
         estimate = total - scale * stored
         size = np.abs(total) + np.abs(scale * stored)
-        near = 16 * np.abs(scale) * ulps(np.nan_to_num(stored), dtype) + FLOAT64 * size
+        step = 16 * ulps(np.nan_to_num(stored), dtype) if unit is None else unit
+        near = np.abs(scale) * step + FLOAT64 * size
     return choose(estimate, np.nan_to_num(near), hypotheses)
 
 
@@ -628,17 +598,21 @@ def _cancelled(total: Numbers, size: Numbers) -> Numbers:
     return np.where(np.abs(total) <= 1e-13 * size, 0.0, total)
 
 
-def _any_shift(shift: Numbers) -> bool:
-    return bool((np.nan_to_num(shift) != 0).any())
-
-
 def _flat(array: NDArray[Any] | None) -> NDArray[Any]:
     return np.zeros(0) if array is None else array.reshape(-1)
 
 
 def _check(node: ir.Node, value: ir.Value | None, finding: Finding) -> WeightCheck:
-    return WeightCheck(label_of(node), node.op_type, (value.name if value is not None else "") or "", finding)
+    maker = reader_of(node, value)
+    return WeightCheck(label_of(maker), maker.op_type, _named(value), finding)
 
 
 def _named(value: ir.Value | None) -> str:
     return (value.name if value is not None else "") or ""
+
+
+def _sources(value: ir.Value | None) -> set[str]:
+    """What a constant is called, and what it is dequantised from."""
+    node = None if value is None else value.producer()
+    parts = node.inputs if node is not None and node.op_type == "DequantizeLinear" else ()
+    return {_named(one) for one in (value, *parts)}
