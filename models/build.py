@@ -36,7 +36,7 @@ INTRODUCTION = """\
 
 One network for each position in which a BatchNormalization is found, trained for real. A folder each: `card.md` (what
 it is, on which data, how good), `weights.safetensors`, `model.onnx` (an inference graph with every BatchNormalization
-kept) and `metrics.json` (every epoch, the command, the versions).
+kept), `metrics.json` (every epoch, the command, the versions) and `curve.svg` (its loss and score by epoch).
 
 The recipes are in `bnfold/zoo/catalogue.py`; those of decoder, unet, pointnet, levit and prenorm_mlp were tried a few
 times on the held-out rows themselves, so that their scores may flatter.
