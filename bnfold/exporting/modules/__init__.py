@@ -145,13 +145,14 @@ def _left_alone(module: nn.Module, known: Correspondence) -> dict[str, str]:
     """The nodes that no fold may change, whatever the planner thinks of them, and why."""
     hooked = [path for path, part in module.named_modules() if path and _has_hooks(part)]
     norms, reasons = _batch_norms(module), {}
+    modes = {path: part.training for path, part in module.named_modules()}
     for name, path in known.paths.items():
         watcher = next((other for other in hooked if f"{path}.".startswith(f"{other}.")), None)
         if watcher is not None:
             reasons[name] = f"stays as it is: '{watcher}' has hooks, which would see other numbers"
-        elif (norm := norms.get(path)) is not None and norm.training:
+        elif modes.get(path, False) and known.nodes[name].op_type == "BatchNormalization":
             reasons[name] = "is in training mode, where each batch has statistics of its own: call eval() first"
-        elif norm is not None and norm.running_mean is None:
+        elif (norm := norms.get(path)) is not None and norm.running_mean is None:
             reasons[name] = "has no running statistics (track_running_stats=False): each batch has its own"
     return reasons
 
