@@ -14,6 +14,7 @@ from bnfold.exporting.conversion import inference, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["Caller", "copied", "doubled", "flatten", "name_inputs", "name_outputs", "one_line"]
+__all__ = ["Caller", "array_of", "copied", "doubled", "flatten", "name_inputs", "name_outputs", "one_line"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Caller:
             given = self.call(module, feeds, double=double)
         if len(given) != len(self.outputs):
             raise ModelError(f"the network gave {len(self.outputs)} outputs, and now {len(given)}")
-        return {name: tensor.numpy() for name, (_, tensor) in zip(self.outputs, given, strict=True)}
+        return {name: array_of(tensor) for name, (_, tensor) in zip(self.outputs, given, strict=True)}
 
 
 def name_inputs(module: nn.Module, shapes: Sequence[InputShape], dtype: str) -> Caller:
@@ -105,27 +106,34 @@ def name_inputs(module: nn.Module, shapes: Sequence[InputShape], dtype: str) -> 
     caller = Caller(tuple(named), by_keyword)
     if len({shape.name for shape in caller.inputs}) < len(shapes):
         raise ModelError(f"two inputs have one name: {', '.join(shape.name for shape in caller.inputs)}")
+    if taken := next((shape.name for shape in caller.inputs if shape.name in module.state_dict()), None):
+        raise ModelError(f"the input '{taken}' is called like a parameter: give another name, --input-shape NAME:SHAPE")
     return caller
 
 
-def name_outputs(
-    given: Sequence[tuple[str, Tensor]], asked: Sequence[str], inputs: Sequence[InputShape]
-) -> tuple[str, ...]:
-    """What the outputs are called: as asked for, or as the module calls them, but not like an input.
+def name_outputs(given: Sequence[tuple[str, Tensor]], asked: Sequence[str], taken: AbstractSet[str]) -> tuple[str, ...]:
+    """What the outputs are called: as asked for, or as the module calls them, but each in its own way.
+
+    Args:
+        given: The outputs, as the module calls them.
+        asked: What they are to be called; empty where nobody says.
+        taken: The names of inputs and parameters.
 
     Raises:
         ModelError: Another number of names was asked for, or one that is taken; or there is no output.
     """
     if not given:
         raise ModelError("the network gives no tensor")
-    names = [name for name, _ in given]
-    taken = {shape.name for shape in inputs}
-    names = [f"{name}_out" if name in taken else name for name in names]
+    names: list[str] = []
+    for name, _ in given:
+        while name in taken or name in names:
+            name = f"{name}_out"
+        names.append(name)
     if asked and len(asked) != len(names):
         found = "1 output" if len(names) == 1 else f"{len(names)} outputs ({', '.join(names)})"
         raise ModelError(f"the network has {found}, and {len(asked)} names were given for them")
-    if asked and len({*asked, *taken}) < len(asked) + len(taken):
-        raise ModelError(f"the names of outputs ({', '.join(asked)}) and inputs ({', '.join(taken)}) must all differ")
+    if asked and (len(set(asked)) < len(asked) or not taken.isdisjoint(asked) or "" in asked):
+        raise ModelError(f"the names of outputs ({', '.join(asked)}), inputs and parameters must all differ")
     return tuple(asked or names)
 
 
@@ -153,6 +161,20 @@ def flatten(given: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
         raise ModelError(
             f"the network gives a {type(given).__name__} ('{name or 'output'}'), where a graph has tensors"
         )
+
+
+def array_of(tensor: Tensor) -> NDArray[np.generic]:
+    """The numbers of a tensor.
+
+    Raises:
+        ModelError: numpy has no such numbers, or a tensor does not hold them one by one.
+    """
+    try:
+        array: NDArray[np.generic] = tensor.detach().cpu().resolve_conj().numpy()
+    except (RuntimeError, TypeError) as error:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise ModelError(f"the network holds or gives {kind} ({tensor.layout}), which cannot be compared") from error
+    return array
 
 
 def copied(module: nn.Module) -> nn.Module:

@@ -80,7 +80,8 @@ def meet(
     norms = count_norm_calls(module, caller, feeds)
     with inference(module), torch.no_grad():
         outputs = caller.call(module, feeds)
-    names = name_outputs(outputs, output_names or loaded.output_names, caller.inputs)
+    taken = {shape.name for shape in caller.inputs} | module.state_dict().keys()
+    names = name_outputs(outputs, output_names or loaded.output_names, taken)
     return Met(replace(caller, outputs=names), feeds, sizes, norms, given)
 
 

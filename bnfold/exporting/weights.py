@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "state_of"]
 
 _SHOWN = 5  # keys listed in a message, before it only counts
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
@@ -46,7 +46,7 @@ def load_weights(module: nn.Module, path: Path, *, strict: bool = True) -> tuple
         ModelFileError: The file cannot be read, or holds no weights.
         ModelError: Names, shapes or dtypes differ from the module's, or a weight is NaN or infinite.
     """
-    expected: dict[str, Tensor] = module.state_dict()
+    expected = state_of(module)
     weights = _unprefixed(_read(path), expected)
     _fill_counters(weights, expected)
     names = [
@@ -60,8 +60,15 @@ def load_weights(module: nn.Module, path: Path, *, strict: bool = True) -> tuple
     if not expected.keys() & weights.keys() or problems or (strict and names):
         hint = "" if problems or not strict else "; --no-strict loads the others"
         raise ModelError(f"{path}: these weights do not fit the network: {'; '.join([*names, *problems])}{hint}")
-    module.load_state_dict(weights, strict=strict)
+    module.load_state_dict(weights, strict=False)  # strictly where asked for, above, but for what is no tensor
     return tuple(names)
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name; what it keeps beside them (``get_extra_state``) is no weight."""
+    import torch
+
+    return {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)}
 
 
 def _read(path: Path) -> dict[str, Tensor]:

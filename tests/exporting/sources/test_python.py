@@ -133,9 +133,8 @@ def test_code_that_ends_the_process_ends_the_export_with_an_error(net):
 
 
 def test_code_may_change_the_folder_and_the_path_for_itself(net):
-    net.write_text(
-        "import os, sys\nfrom torch import nn\ndef make():\n    os.chdir('/')\n    sys.path.pop(0)\n    return nn.ReLU()\n"
-    )
+    body = "os.chdir('/'); sys.path.pop(0); return nn.ReLU()"
+    net.write_text(f"import os, sys\nfrom torch import nn\ndef make(): {body}\n")
     folder, path = Path.cwd(), list(sys.path)
 
     built(f"{net}:make")
