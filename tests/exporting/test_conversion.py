@@ -10,7 +10,8 @@ import bnfold
 from bnfold import zoo
 from bnfold.errors import ExportError
 from bnfold.exporting.conversion import Request, convert, convert_any
-from bnfold.exporting.tidying import _path_in_name, tidy
+from bnfold.exporting.naming import _path_in_name
+from bnfold.exporting.tidying import tidy
 from bnfold.exporting.weights import load_weights
 
 
