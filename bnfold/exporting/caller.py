@@ -35,11 +35,13 @@ class Caller:
         inputs: What it takes, each with its name and its type.
         by_keyword: Whether the names are those of the parameters of ``forward``; else the order says which is which.
         outputs: What its outputs are called, in their order; empty until it has run.
+        nesting: How an exported program nests its inputs in arguments (torch's ``TreeSpec``); None for a module.
     """
 
     inputs: tuple[InputShape, ...]
     by_keyword: bool
     outputs: tuple[str, ...] = ()
+    nesting: Any = None
 
     def tensors(self, feeds: Arrays, *, double: bool = False) -> dict[str, Tensor]:
         """The feeds as tensors; with ``double``, those with a fraction as float64."""
@@ -50,8 +52,13 @@ class Caller:
             return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
         return found
 
-    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the module is called with."""
+        if self.nesting is not None:
+            from torch.utils._pytree import tree_unflatten
+
+            args, kwargs = tree_unflatten(tensors.values(), self.nesting)
+            return args, kwargs
         return ((), dict(tensors)) if self.by_keyword else (tuple(tensors.values()), {})
 
     def call(self, module: nn.Module, feeds: Arrays, *, double: bool = False) -> list[tuple[str, Tensor]]:

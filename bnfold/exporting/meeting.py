@@ -74,6 +74,8 @@ def meet(
     module = prepared.module
     shapes, arrays = _shapes(loaded, asked, example)
     caller = name_inputs(module, shapes, prepared.dtype)
+    if loaded.program is not None:
+        caller = replace(caller, nesting=loaded.program.call_spec.in_spec)
     sizes = find_sizes(module, caller)
     given = dict(zip([shape.name for shape in caller.inputs], arrays, strict=True)) if arrays else {}
     feeds = given if given and not _has_single(caller, given) else example_feeds(caller, sizes[0])
