@@ -179,8 +179,8 @@ def array_of(tensor: Tensor) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = tensor.detach().cpu().resolve_conj().numpy()
     except (RuntimeError, TypeError) as error:
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise ModelError(f"the network holds or gives {kind} ({tensor.layout}), which cannot be compared") from error
+        kind = " ".join(str(each).removeprefix("torch.") for each in (tensor.layout, tensor.dtype))
+        raise ModelError(f"there is a tensor ({kind}) whose numbers cannot be compared") from error
     return array
 
 

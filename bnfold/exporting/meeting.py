@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError, ModelError
-from bnfold.exporting.caller import Caller, name_inputs, name_outputs
+from bnfold.exporting.caller import Caller, array_of, name_inputs, name_outputs
 from bnfold.exporting.checking import count_norm_calls
 from bnfold.exporting.conversion import inference
 from bnfold.exporting.examples import example_feeds, find_sizes
@@ -112,7 +112,7 @@ def _shapes(
             )
         return asked or loaded.shapes, []
     tensors = dict(example) if isinstance(example, Mapping) else dict(enumerate(_listed(example)))
-    arrays = [tensor.detach().cpu().numpy() for tensor in tensors.values()]
+    arrays = [array_of(tensor) for tensor in tensors.values()]
     own = [
         InputShape(name if isinstance(name, str) else "", array.shape, str(array.dtype))
         for name, array in zip(tensors, arrays, strict=True)

@@ -401,6 +401,11 @@ def test_an_input_that_is_called_like_a_parameter_is_refused(tmp_path):
     bnfold.export(Net(), output=tmp_path / "m.onnx", input_shape="x:batchx4")
 
 
+def test_an_example_is_of_numbers_that_can_be_compared(tmp_path):
+    with pytest.raises(ModelError, match=r"a tensor \(strided bfloat16\) whose numbers cannot be compared"):
+        bnfold.export(conv_bn(), output=tmp_path / "m.onnx", example=torch.ones(2, 3, 8, 8).bfloat16())
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [

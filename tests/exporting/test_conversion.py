@@ -169,6 +169,21 @@ def test_where_neither_exporter_does_both_reasons_are_told_in_one_line():
     assert module.training
 
 
+class Several(nn.Module):
+    def forward(self, first, *others):
+        return first + sum(others)
+
+
+@pytest.mark.parametrize("module", [Several(), nn.DataParallel(Several())])
+def test_the_modern_exporter_takes_any_number_of_inputs_with_free_axes(module):
+    given = tuple(torch.randn(3, 4) for _ in range(3))
+
+    converted = convert_any(Request(module, given, {}, ["a", "b", "c"], [{0: "batch"}] * 3, ["sum"]))
+
+    assert converted.exporter == "dynamo", converted.reason
+    assert [str(value.shape) for value in converted.model.graph.inputs] == ["[batch,4]"] * 3
+
+
 def test_an_axis_with_a_least_size_stays_free():
     module = nn.Conv2d(3, 4, 3)
     request = Request(module, (torch.ones(2, 3, 8, 8),), {}, ["image"], [{0: "batch", 2: "H", 3: "W"}], ["y"])
