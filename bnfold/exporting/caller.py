@@ -14,7 +14,6 @@ from bnfold.exporting.conversion import inference, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from collections.abc import Set as AbstractSet
 
     import numpy as np
     from numpy.typing import NDArray
@@ -118,19 +117,23 @@ def name_inputs(module: nn.Module, shapes: Sequence[InputShape], dtype: str) -> 
     return caller
 
 
-def name_outputs(given: Sequence[tuple[str, Tensor]], asked: Sequence[str], taken: AbstractSet[str]) -> tuple[str, ...]:
-    """What the outputs are called: as asked for, or as the module calls them, but each in its own way.
+def name_outputs(
+    module: nn.Module, given: Sequence[tuple[str, Tensor]], asked: Sequence[str], inputs: Sequence[InputShape]
+) -> tuple[str, ...]:
+    """What the outputs are called: as asked for, or as the module calls them, but not like anything else.
 
     Args:
-        given: The outputs, as the module calls them.
+        module: The module, whose parameters have names too.
+        given: The outputs, as it calls them.
         asked: What they are to be called; empty where nobody says.
-        taken: The names of inputs and parameters.
+        inputs: What it takes.
 
     Raises:
         ModelError: Another number of names was asked for, or one that is taken; or there is no output.
     """
     if not given:
         raise ModelError("the network gives no tensor")
+    taken = {shape.name for shape in inputs} | module.state_dict().keys()
     names: list[str] = []
     for name, _ in given:
         while name in taken or name in names:

@@ -82,8 +82,7 @@ def meet(
     norms = count_norm_calls(module, caller, feeds)
     with inference(module), torch.no_grad():
         outputs = caller.call(module, feeds)
-    taken = {shape.name for shape in caller.inputs} | module.state_dict().keys()
-    names = name_outputs(outputs, output_names or loaded.output_names, taken)
+    names = name_outputs(module, outputs, output_names or loaded.output_names, caller.inputs)
     return Met(replace(caller, outputs=names), feeds, sizes, norms, given)
 
 
