@@ -51,6 +51,8 @@ _TOLERANCES = {
     ir.DataType.BFLOAT16: 1e-1,
 }
 
+_UNREACHED = "is called by code that holds it in a place of its own, where nothing can be put in its place"
+
 
 @dataclass(frozen=True)
 class FoldedLayer:
@@ -209,6 +211,9 @@ def _differing(reference: nn.Module, changes: Changes, call: Call, known: Corres
     distance = max(difference(*pair) for pair in pairs)
     if distance <= _TOLERANCES[known.computes_in]:
         return {}
+    unreached = [path for path in changes.removed if not _is_reached(path, reference, call)]
+    if obstacles := {name: _UNREACHED for path in unreached for name in known.nodes_of(path)}:
+        return obstacles
     if changes.doubtful:
         return dict.fromkeys(changes.doubtful, "keeps apart what code behind it overwrites, and what others read")
     raise ModelError(
@@ -226,6 +231,16 @@ def _can_go(path: str, module: nn.Module, call: Call) -> bool:
     except ModelError:
         return False
     return True
+
+
+def _is_reached(path: str, module: nn.Module, call: Call) -> bool:
+    """Whether the module's code calls a layer where it is registered; a list or a closure may hold it, too."""
+    without = copy.deepcopy(module)
+    apply(Changes(removed=[path]), without)
+    calls: list[str] = []
+    without.get_submodule(path).register_forward_hook(lambda *_: calls.append(path))
+    call.run(without)
+    return bool(calls)
 
 
 def _told(result: FoldResult, changes: Changes, known: Correspondence) -> tuple[FoldedLayer, ...]:

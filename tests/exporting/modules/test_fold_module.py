@@ -340,6 +340,26 @@ def test_a_module_in_training_mode_keeps_everything():
     assert result.module.training
 
 
+class Holder(nn.Module):
+    """Code that holds a norm in a list, where torch does not know of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
+        self.norm = nn.BatchNorm2d(4)
+        self.later = [self.norm]
+
+    def forward(self, picture):
+        return self.later[0](self.layers(picture))
+
+
+def test_a_norm_that_code_holds_elsewhere_stays_and_all_else_folds():
+    result = check(randomised(Holder().double().eval()), image())
+
+    assert list(folded(result)) == ["layers.1"]
+    assert reasons(result)["norm"].startswith("is called by code that holds it in a place of its own")
+
+
 class OwnNorm(nn.Module):
     """A BatchNorm as people write it who need another one."""
 
