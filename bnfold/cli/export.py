@@ -15,6 +15,7 @@ from bnfold.cli.options import (
     FormatOption,
     InputsOption,
     ReportOption,
+    files_of,
     parse_arguments,
     parse_reports,
     show,
@@ -103,7 +104,8 @@ def export(
     """
     source_file = weights or Path("models") / source / "weights.safetensors"
     target = output or source_file.with_name("model.onnx")
-    files = parse_reports(report, protected=(source_file, target, Path(f"{target}.data")))
+    needed = (*files_of(source), source_file, target, Path(f"{target}.data"), *(inputs or ()))
+    files = parse_reports(report, protected=needed)
     arguments = parse_arguments(arg)
     limit = None if external_data_above is None else _size(external_data_above)
     from bnfold import exporting

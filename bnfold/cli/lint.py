@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnfold.cli.options import ArgumentsOption, FormatOption, ReportOption, emit, parse_arguments, parse_reports
+from bnfold.cli.options import (
+    ArgumentsOption,
+    FormatOption,
+    ReportOption,
+    emit,
+    files_of,
+    parse_arguments,
+    parse_reports,
+)
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format, Report
 
@@ -70,7 +78,7 @@ def lint(
         return
     if model is None:
         raise BnfoldError("lint what? Give a .onnx file, or --list, or --explain CODE")
-    files = parse_reports(report, protected=(Path(model),))
+    files = parse_reports(report, protected=(*files_of(model), *([weights] if weights else ())))
     from bnfold import linting
     from bnfold.reporting.linting import document, suite
 

@@ -39,6 +39,7 @@ __all__ = [
     "ReportOption",
     "ToleranceOption",
     "emit",
+    "files_of",
     "parse_arguments",
     "parse_reports",
     "parse_tolerances",
@@ -217,6 +218,11 @@ def refuse_overwriting(files: tuple[ReportFile, ...], protected: Collection[Path
     for format, path in files:  # noqa: A001 - as on the command line
         if resolved(path) in taken:
             raise BnfoldError(f"--report {format}={path}: would overwrite another file of this command")
+
+
+def files_of(source: str) -> tuple[Path, ...]:
+    """Where the code or the program of a SOURCE is, if it is in a file: in that of ``net.py:Net``, or in itself."""
+    return Path(source), Path(source.rpartition(":")[0])
 
 
 def _parse(report: str, *, pictures: bool) -> ReportFile:

@@ -13,6 +13,7 @@ The files, in the order in which a model passes them:
     examples.py      sizes and numbers to try it with
     conversion.py    torch's exporters, in inference mode and quiet
     tidying.py       what they leave behind, cleared away without touching a BatchNormalization
+    naming.py        nodes are called what their modules are called
     checking.py      does the graph have what the module has?
     coverage.py      where is every parameter?
     simplifying.py   onnxsim, on demand

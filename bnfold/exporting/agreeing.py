@@ -15,7 +15,7 @@ import numpy as np
 
 from bnfold.agreement import EXACT_KINDS, error_ratio, scaled_error
 from bnfold.errors import ExportError, ModelError
-from bnfold.exporting.caller import copied, doubled
+from bnfold.exporting.caller import array_of, copied, doubled
 from bnfold.exporting.result import Agreement
 from bnfold.exporting.settling import exactly, settle
 from bnfold.runtime.isolation import run_isolated
@@ -70,10 +70,12 @@ def check_agreement(path: Path, module: nn.Module, caller: Caller, sets: Sequenc
 
     Raises:
         ExportError: They disagree.
-        ModelError: The module does not take one of the sets, or its outputs hold no number.
+        ModelError: The module does not take one of the sets, gives other numbers for it each time, or its outputs hold
+            no number.
         ExecutionError: onnxruntime cannot run the file.
     """
     reference = [_reference(module, caller, one) for one in sets]
+    _refuse_chance(reference[0], _reference(module, caller, sets[0]))
     trial = _Trial(path, module, caller, sets, reference, _run_onnxruntime(path, sets), _exact(module, caller, sets))
     found = [trial.judge(name) for name in caller.outputs]
     checks = tuple(check for of_output, _ in found for check in of_output)
@@ -156,6 +158,15 @@ class _Trial:
         return Agreement(str(self.sets[index]), max(ratios, default=None), _largest(reference, candidate))
 
 
+def _refuse_chance(first: Outputs, second: Outputs) -> None:
+    """Where PyTorch itself gives other numbers each time, its own error is as large as anybody's, and shows nothing."""
+    if _largest(first, second) > _SAME:
+        raise ModelError(
+            "the network gives other outputs for the same inputs each time, in inference mode too: it draws random "
+            "numbers, or remembers what it was given, and nothing can be checked"
+        )
+
+
 def _refuse_nothing(reference: Sequence[Outputs]) -> None:
     """Nothing is shown by outputs that are all NaN or infinite."""
     floats = [array for found in reference for array in found.values() if array.dtype.kind == "f"]
@@ -224,11 +235,11 @@ def _in_training(module: nn.Module, caller: Caller, one: InputSet) -> Outputs | 
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)  # dropout drops the same each time
             given = caller.call(twin, one.feeds)
+        if len(given) < len(caller.outputs):
+            return None
+        return {name: array_of(tensor) for name, (_, tensor) in zip(caller.outputs, given, strict=False)}
     except (ModelError, NotImplementedError, RuntimeError, TypeError):
         return None
-    if len(given) < len(caller.outputs):
-        return None
-    return {name: tensor.detach().numpy() for name, (_, tensor) in zip(caller.outputs, given, strict=False)}
 
 
 def _explained(failed: Sequence[Check], trained: Outputs | None, candidate: Outputs) -> str:

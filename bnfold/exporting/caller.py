@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["Caller", "copied", "doubled", "flatten", "name_inputs", "name_outputs", "one_line"]
+__all__ = ["Caller", "array_of", "copied", "doubled", "flatten", "name_inputs", "name_outputs", "one_line"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Caller:
         inputs: What it takes, each with its name and its type.
         by_keyword: Whether the names are those of the parameters of ``forward``; else the order says which is which.
         outputs: What its outputs are called, in their order; empty until it has run.
+        nesting: How an exported program nests its inputs in arguments (torch's ``TreeSpec``); None for a module.
     """
 
     inputs: tuple[InputShape, ...]
     by_keyword: bool
     outputs: tuple[str, ...] = ()
+    nesting: Any = None
 
     def tensors(self, feeds: Arrays, *, double: bool = False) -> dict[str, Tensor]:
         """The feeds as tensors; with ``double``, those with a fraction as float64."""
@@ -49,8 +51,13 @@ class Caller:
             return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
         return found
 
-    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def arguments(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the module is called with."""
+        if self.nesting is not None:
+            from torch.utils._pytree import tree_unflatten
+
+            args, kwargs = tree_unflatten(tensors.values(), self.nesting)
+            return args, kwargs
         return ((), dict(tensors)) if self.by_keyword else (tuple(tensors.values()), {})
 
     def call(self, module: nn.Module, feeds: Arrays, *, double: bool = False) -> list[tuple[str, Tensor]]:
@@ -78,7 +85,7 @@ class Caller:
             given = self.call(module, feeds, double=double)
         if len(given) != len(self.outputs):
             raise ModelError(f"the network gave {len(self.outputs)} outputs, and now {len(given)}")
-        return {name: tensor.numpy() for name, (_, tensor) in zip(self.outputs, given, strict=True)}
+        return {name: array_of(tensor) for name, (_, tensor) in zip(self.outputs, given, strict=True)}
 
 
 def name_inputs(module: nn.Module, shapes: Sequence[InputShape], dtype: str) -> Caller:
@@ -105,27 +112,38 @@ def name_inputs(module: nn.Module, shapes: Sequence[InputShape], dtype: str) -> 
     caller = Caller(tuple(named), by_keyword)
     if len({shape.name for shape in caller.inputs}) < len(shapes):
         raise ModelError(f"two inputs have one name: {', '.join(shape.name for shape in caller.inputs)}")
+    if taken := next((shape.name for shape in caller.inputs if shape.name in module.state_dict()), None):
+        raise ModelError(f"the input '{taken}' is called like a parameter: give another name, --input-shape NAME:SHAPE")
     return caller
 
 
 def name_outputs(
-    given: Sequence[tuple[str, Tensor]], asked: Sequence[str], inputs: Sequence[InputShape]
+    module: nn.Module, given: Sequence[tuple[str, Tensor]], asked: Sequence[str], inputs: Sequence[InputShape]
 ) -> tuple[str, ...]:
-    """What the outputs are called: as asked for, or as the module calls them, but not like an input.
+    """What the outputs are called: as asked for, or as the module calls them, but not like anything else.
+
+    Args:
+        module: The module, whose parameters have names too.
+        given: The outputs, as it calls them.
+        asked: What they are to be called; empty where nobody says.
+        inputs: What it takes.
 
     Raises:
         ModelError: Another number of names was asked for, or one that is taken; or there is no output.
     """
     if not given:
         raise ModelError("the network gives no tensor")
-    names = [name for name, _ in given]
-    taken = {shape.name for shape in inputs}
-    names = [f"{name}_out" if name in taken else name for name in names]
+    taken = {shape.name for shape in inputs} | module.state_dict().keys()
+    names: list[str] = []
+    for name, _ in given:
+        while name in taken or name in names:
+            name = f"{name}_out"
+        names.append(name)
     if asked and len(asked) != len(names):
         found = "1 output" if len(names) == 1 else f"{len(names)} outputs ({', '.join(names)})"
         raise ModelError(f"the network has {found}, and {len(asked)} names were given for them")
-    if asked and len({*asked, *taken}) < len(asked) + len(taken):
-        raise ModelError(f"the names of outputs ({', '.join(asked)}) and inputs ({', '.join(taken)}) must all differ")
+    if asked and (len(set(asked)) < len(asked) or not taken.isdisjoint(asked) or "" in asked):
+        raise ModelError(f"the names of outputs ({', '.join(asked)}), inputs and parameters must all differ")
     return tuple(asked or names)
 
 
@@ -153,6 +171,20 @@ def flatten(given: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
         raise ModelError(
             f"the network gives a {type(given).__name__} ('{name or 'output'}'), where a graph has tensors"
         )
+
+
+def array_of(tensor: Tensor) -> NDArray[np.generic]:
+    """The numbers of a tensor.
+
+    Raises:
+        ModelError: numpy has no such numbers, or a tensor does not hold them one by one.
+    """
+    try:
+        array: NDArray[np.generic] = tensor.detach().cpu().resolve_conj().numpy()
+    except (RuntimeError, TypeError) as error:
+        kind = " ".join(str(each).removeprefix("torch.") for each in (tensor.layout, tensor.dtype))
+        raise ModelError(f"there is a tensor ({kind}) whose numbers cannot be compared") from error
+    return array
 
 
 def copied(module: nn.Module) -> nn.Module:

@@ -7,6 +7,7 @@ Whatever either makes is checked against the module afterwards.
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import warnings
@@ -137,7 +138,10 @@ def _by_dynamo(request: Request) -> ir.Model:
     if request.program is None and any(request.axes):
         # Names, not torch.export.Dim: those are refused where an axis has a least size.
         shapes = [dict(axes) or None for axes in request.axes]
-        options["dynamic_shapes"] = dict(zip(request.kwargs, shapes, strict=True)) if request.kwargs else tuple(shapes)
+        if request.kwargs:
+            options["dynamic_shapes"] = dict(zip(request.kwargs, shapes, strict=True))
+        else:  # by the parameters of forward, one of which, *images, may take several
+            options["dynamic_shapes"] = inspect.signature(request.module.forward).bind(*shapes).arguments
     if request.opset is not None:
         options["opset_version"] = request.opset
     given = request.program is not None

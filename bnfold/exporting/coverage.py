@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.errors import ModelError
-from bnfold.exporting.caller import doubled
+from bnfold.exporting.caller import array_of, doubled
+from bnfold.exporting.weights import state_of
 from bnfold.modelfile import all_graphs
 
 if TYPE_CHECKING:
@@ -57,17 +58,13 @@ def account_for(model: ir.Model, module: nn.Module, caller: Caller, feeds: Array
         feeds: What to call it with.
     """
     stored = {name: array for graph in all_graphs(model) for name, array in _constants(graph)}
-    absent = [
-        name
-        for name, tensor in module.state_dict().items()
-        if name not in stored or not _equal(stored[name], tensor.detach().cpu().numpy())
-    ]
+    held = {name: array_of(tensor) for name, tensor in state_of(module).items()}
+    absent = [name for name, array in held.items() if name not in stored or not _equal(stored[name], array)]
     if absent:
         values = {_digest(array) for array in stored.values()} | {
             _digest(array.T) for array in stored.values() if array.ndim == 2
         }
-        state = {name: module.state_dict()[name].detach().cpu().numpy() for name in absent}
-        absent = [name for name, array in state.items() if array.size < 2 or _digest(array) not in values]
+        absent = [name for name in absent if held[name].size < 2 or _digest(held[name]) not in values]
     asked = [name for name in absent if name.rpartition(".")[2] != _COUNTER]
     read = _read_by(module, caller, feeds, asked) if asked else {}
     return tuple(Unused(name, read.get(name, _COUNTS)) for name in absent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError, ModelError
-from bnfold.exporting.caller import Caller, name_inputs, name_outputs
+from bnfold.exporting.caller import Caller, array_of, name_inputs, name_outputs
 from bnfold.exporting.checking import count_norm_calls
 from bnfold.exporting.conversion import inference
 from bnfold.exporting.examples import example_feeds, find_sizes
@@ -74,13 +74,15 @@ def meet(
     module = prepared.module
     shapes, arrays = _shapes(loaded, asked, example)
     caller = name_inputs(module, shapes, prepared.dtype)
+    if loaded.program is not None:
+        caller = replace(caller, nesting=loaded.program.call_spec.in_spec)
     sizes = find_sizes(module, caller)
     given = dict(zip([shape.name for shape in caller.inputs], arrays, strict=True)) if arrays else {}
     feeds = given if given and not _has_single(caller, given) else example_feeds(caller, sizes[0])
     norms = count_norm_calls(module, caller, feeds)
     with inference(module), torch.no_grad():
         outputs = caller.call(module, feeds)
-    names = name_outputs(outputs, output_names or loaded.output_names, caller.inputs)
+    names = name_outputs(module, outputs, output_names or loaded.output_names, caller.inputs)
     return Met(replace(caller, outputs=names), feeds, sizes, norms, given)
 
 
@@ -109,7 +111,7 @@ def _shapes(
             )
         return asked or loaded.shapes, []
     tensors = dict(example) if isinstance(example, Mapping) else dict(enumerate(_listed(example)))
-    arrays = [tensor.detach().cpu().numpy() for tensor in tensors.values()]
+    arrays = [array_of(tensor) for tensor in tensors.values()]
     own = [
         InputShape(name if isinstance(name, str) else "", array.shape, str(array.dtype))
         for name, array in zip(tensors, arrays, strict=True)

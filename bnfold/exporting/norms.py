@@ -2,7 +2,9 @@
 
 SyncBatchNorm        at inference the same function; torch's exporters know it less well
 FrozenBatchNorm2d    of torchvision, detectron2, DETR, …: four buffers and a formula, which exporters turn into
-                     Mul and Add; told by what it holds, and taken for one only if it gives the same numbers
+                     Mul and Add; told by what it holds
+
+Each is taken for one only if it gives the same numbers: a subclass or a hook may compute more.
 """
 
 from __future__ import annotations
@@ -92,9 +94,7 @@ def _others(module: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
     import torch
 
     for path, part in list(module.named_modules(remove_duplicate=False)):
-        if isinstance(part, torch.nn.SyncBatchNorm):
-            yield path, part, _thawed(part, part.eps)
-        elif _is_frozen(part):
+        if isinstance(part, torch.nn.SyncBatchNorm) or _is_frozen(part):
             epsilon = float(getattr(part, "eps", getattr(part, "epsilon", _EPSILON)))
             new = _thawed(part, epsilon)
             if _are_same(part, new):

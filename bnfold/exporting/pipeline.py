@@ -111,25 +111,28 @@ def export(
     sessions.require()
     if simplify:
         require_simplifier()
-    if isinstance(source, str):
-        loaded = sources.load(source, arguments or {}, Permissions(trust, allow_download))
-    else:
-        if arguments:
-            raise BnfoldError("a module takes no arguments; only factories do")
-        loaded = Loaded(type(source).__name__, source, is_shared=True)
-    files = _files(loaded, weights, output)
-    prepared = prepare(loaded, files.weights, dtype, strict=strict)
-    met = meet(loaded, prepared, asked, example, output_names)
-    converted = _to_onnx(prepared, met, loaded, opset)
-    check_graph(converted.model, met.caller, norms=met.norms)
-    unused = account_for(converted.model, prepared.module, met.caller, met.feeds)
-    model = converted.model
-    if simplify:
-        model = simplified(model)
-        check_graph(model, met.caller, norms=met.norms)
-    is_external = external_data_above is not None and _weights_size(model) > external_data_above
-    written = write(model, loaded, prepared, met, files.output, given=inputs, is_external=is_external, fold=fold)
-    return _result(loaded, files, prepared, met, converted, written, unused, model)
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # factories are seeded, and a forward may draw numbers
+        if isinstance(source, str):
+            loaded = sources.load(source, arguments or {}, Permissions(trust, allow_download))
+        else:
+            if arguments:
+                raise BnfoldError("a module takes no arguments; only factories do")
+            loaded = Loaded(type(source).__name__, source, is_shared=True)
+        files = _files(loaded, weights, output)
+        prepared = prepare(loaded, files.weights, dtype, strict=strict)
+        met = meet(loaded, prepared, asked, example, output_names)
+        converted = _to_onnx(prepared, met, loaded, opset)
+        check_graph(converted.model, met.caller, norms=met.norms)
+        unused = account_for(converted.model, prepared.module, met.caller, met.feeds)
+        model = converted.model
+        if simplify:
+            model = simplified(model)
+            check_graph(model, met.caller, norms=met.norms)
+        is_external = external_data_above is not None and _weights_size(model) > external_data_above
+        written = write(model, loaded, prepared, met, files.output, given=inputs, is_external=is_external, fold=fold)
+        return _result(loaded, files, prepared, met, converted, written, unused, model)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Prepared:
     """A module that can be exported.
 
     Attributes:
-        module: It may still be the user's, where nothing had to be done to it.
+        module: A copy, where somebody else holds it and it can be copied.
         dtype: The type of its weights, and of what it computes with.
         conversions: What became a BatchNorm of torch.
         warnings: What a user should know of its weights.
@@ -41,11 +41,12 @@ class Prepared:
 
 
 def prepare(loaded: Loaded, weights: Path | None, dtype: str | None, *, strict: bool) -> Prepared:
-    """Make a module ready; one that others hold stays as it is, and a copy is made where something has to be done.
+    """Make a module ready; one that others hold stays as it is.
 
     Raises:
         BnfoldError: Something is asked of an exported program that is only to be asked of a module.
-        ModelError: The weights do not fit; a BatchNorm has no statistics; a number does not fit into the type.
+        ModelError: The weights do not fit, or there are none; a BatchNorm has no statistics; a number does not fit into
+            the type, or the type is none that can be checked.
     """
     if loaded.program is not None:
         if weights is not None or dtype is not None:
@@ -53,10 +54,10 @@ def prepare(loaded: Loaded, weights: Path | None, dtype: str | None, *, strict: 
         return Prepared(loaded.module, _dtype_of(loaded.module), (), ())
     module = loaded.module
     refuse_batch_statistics(module)
-    is_elsewhere = any(tensor.device.type != "cpu" for tensor in _tensors(module))
-    is_changed = weights is not None or dtype not in (None, _dtype_of(module)) or needs_conversion(module)
-    if loaded.is_shared and (is_changed or is_elsewhere):
-        module = copied(module)
+    if any(tensor.is_meta for tensor in _tensors(module)):
+        raise ModelError(f"{loaded.name}: has no weights (it is on the device 'meta')")
+    if loaded.is_shared:
+        module = _own(module, is_changed=weights is not None or dtype is not None)
     module = module.cpu()
     warnings: tuple[str, ...] = ()
     if weights is not None:
@@ -67,7 +68,19 @@ def prepare(loaded: Loaded, weights: Path | None, dtype: str | None, *, strict: 
     module, conversions = convert_norms(module)
     if dtype is not None:
         module = _converted(module, dtype)
-    return Prepared(module, _dtype_of(module), conversions, warnings)
+    if (found := _dtype_of(module)) not in FLOATS:
+        raise ModelError(f"{loaded.name}: computes in {found}, which nothing here compares: give --dtype float32")
+    return Prepared(module, found, conversions, warnings)
+
+
+def _own(module: nn.Module, *, is_changed: bool) -> nn.Module:
+    """A copy, for even a run at inference may change buffers; or a module itself that cannot be copied, nor must be."""
+    try:
+        return copied(module)
+    except ModelError:
+        if is_changed or needs_conversion(module) or any(tensor.device.type != "cpu" for tensor in _tensors(module)):
+            raise
+        return module
 
 
 def _converted(module: nn.Module, dtype: str) -> nn.Module:

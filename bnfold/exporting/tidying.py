@@ -10,20 +10,18 @@
 
 from __future__ import annotations
 
-import ast
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from bnfold.exporting.naming import name_after_modules
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = ["tidy"]
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def tidy(model: ir.Model, parameters: Collection[str]) -> None:
@@ -48,7 +46,7 @@ def tidy(model: ir.Model, parameters: Collection[str]) -> None:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),  # 1
     ):
         tidying(model)
-    _name_after_modules(model.graph)  # 5
+    name_after_modules(list(model.graph))  # 5
     _clear_metadata(model)  # 6
 
 
@@ -82,36 +80,3 @@ def _clear_metadata(model: ir.Model) -> None:
     values.extend(output for node in model.graph for output in node.outputs)
     for value in values:  # which the pass leaves out
         value.metadata_props.clear()
-
-
-def _name_after_modules(graph: ir.Graph) -> None:
-    """Call each node what its module is called, and add the operator where a module made several nodes."""
-    paths = {node: _module_path(node) for node in graph}
-    counts = Counter(paths.values())
-    taken: Counter[str] = Counter()
-    for node, path in paths.items():
-        name = path if path and counts[path] == 1 else f"{path}/{node.op_type}".removeprefix("/")
-        taken[name] += 1
-        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
-
-
-def _module_path(node: ir.Node) -> str:
-    """``features.bn1`` from the exporter's list of scopes; empty for what ``forward`` computes itself."""
-    if _SCOPES not in node.metadata_props:
-        return _path_in_name(node.name or "")
-    scopes = ast.literal_eval(node.metadata_props[_SCOPES])
-    return str(scopes[-2]) if len(scopes) > 1 else ""
-
-
-def _path_in_name(name: str) -> str:
-    """The same from ``/features/features.0/bn1/BatchNormalization``, as the older exporter calls its nodes.
-
-    Each scope is a module; one in a Sequential or a list has the name of that in front of its own.
-    """
-    scopes: list[str] = []
-    for scope in name.split("/")[1:-1]:
-        if scopes and scope.startswith(f"{scopes[-1]}."):
-            scopes[-1] = scope
-        else:
-            scopes.append(scope)
-    return ".".join(scopes)

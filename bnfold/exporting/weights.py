@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bnfold.errors import ModelError, ModelFileError
+from bnfold.exporting.conversion import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "state_of"]
 
 _SHOWN = 5  # keys listed in a message, before it only counts
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 _HOLDERS = ("state_dict", "model_state_dict", "model", "ema")
 _CODE = re.compile(r"allowed global|[Uu]nsupported (global|class)|GLOBAL")  # what torch says of a pickle with more
+_WIDER = {
+    "bfloat16": ("float32", "float64"),
+    "float16": ("float32", "float64"),
+    "float32": ("float64",),
+}
 _PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -46,22 +52,30 @@ def load_weights(module: nn.Module, path: Path, *, strict: bool = True) -> tuple
         ModelFileError: The file cannot be read, or holds no weights.
         ModelError: Names, shapes or dtypes differ from the module's, or a weight is NaN or infinite.
     """
-    expected: dict[str, Tensor] = module.state_dict()
+    expected = state_of(module)
     weights = _unprefixed(_read(path), expected)
     _fill_counters(weights, expected)
     names = [
         *_listed("missing", expected.keys() - weights.keys()),
         *_listed("not in the network", weights.keys() - expected.keys()),
     ]
+    fitting = {key: weights[key] for key, tensor in expected.items() if key in weights and _fits(weights[key], tensor)}
     problems = [
-        *_listed("of another shape or dtype", _misfits(expected, weights)),
-        *_listed("not finite", (key for key, tensor in weights.items() if not tensor.isfinite().all())),
+        *_listed("of another shape or dtype", _misfits(expected, weights, fitting)),
+        *_listed("not finite", (key for key, tensor in fitting.items() if not tensor.isfinite().all())),
     ]
     if not expected.keys() & weights.keys() or problems or (strict and names):
         hint = "" if problems or not strict else "; --no-strict loads the others"
         raise ModelError(f"{path}: these weights do not fit the network: {'; '.join([*names, *problems])}{hint}")
-    module.load_state_dict(weights, strict=strict)
+    module.load_state_dict(weights, strict=False)  # strictly where asked for, above, but for what is no tensor
     return tuple(names)
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name; what it keeps beside them (``get_extra_state``) is no weight."""
+    import torch
+
+    return {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -84,7 +98,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with quiet():
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -113,7 +128,17 @@ def _opened(content: Any, path: Path) -> dict[str, Tensor]:
     if others:
         kinds = ", ".join(map(str, others[:_SHOWN]))
         raise ModelFileError(f"{path}: holds more than weights by name ({kinds}); save module.state_dict() alone")
+    special = [str(key) for key, tensor in content.items() if not _is_plain(tensor)]
+    if special:
+        kinds = ", ".join(special[:_SHOWN])
+        raise ModelFileError(f"{path}: holds sparse or quantised tensors, or some without numbers ({kinds})")
     return {str(key): tensor.contiguous() for key, tensor in content.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    import torch
+
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
 
 
 def _unprefixed(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,24 +159,26 @@ def _fill_counters(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -
             weights[name] = tensor
 
 
-def _misfits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+def _misfits(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], fitting: Mapping[str, Tensor]) -> list[str]:
     return [
         f"{key} ({_describe(weights[key])} for {_describe(tensor)})"
         for key, tensor in expected.items()
-        if key in weights and not _fits(weights[key], tensor)
+        if key in weights and key not in fitting
     ]
 
 
 def _fits(given: Tensor, expected: Tensor) -> bool:
     """Whether it is of that shape, and of that dtype or a narrower one, which is exact."""
-    import torch
-
-    is_exact = given.is_floating_point() and torch.promote_types(given.dtype, expected.dtype) == expected.dtype
+    is_exact = _dtype(expected) in _WIDER.get(_dtype(given), ())
     return given.shape == expected.shape and (given.dtype == expected.dtype or is_exact)
 
 
 def _describe(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+    return f"{_dtype(tensor)}{list(tensor.shape)}"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(what: str, keys: Iterable[str]) -> list[str]:

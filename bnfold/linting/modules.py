@@ -91,7 +91,8 @@ def survey_source(source: ModuleSource, export_dtype: ir.DataType | None = None)
     feeds = example_feeds(caller, find_sizes(loaded.module, caller)[0])
     args, named = caller.arguments(caller.tensors(feeds))
     with inference(loaded.module):
-        outputs = name_outputs(caller.call(loaded.module, feeds), loaded.output_names, caller.inputs)
+        given = caller.call(loaded.module, feeds)
+    outputs = name_outputs(loaded.module, given, loaded.output_names, caller.inputs)
     axes = [{at: axis.name for at, axis in enumerate(s.axes) if isinstance(axis, Symbol)} for s in caller.inputs]
     names = [shape.name for shape in caller.inputs]
     return _survey(Request(loaded.module, args, named, names, axes, outputs), export_dtype)

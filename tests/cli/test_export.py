@@ -228,3 +228,14 @@ def test_sizes_have_units(text, size):
 def test_what_is_no_size_is_an_error(text):
     with pytest.raises(BnfoldError, match="--external-data-above"):
         _size(text)
+
+
+@pytest.mark.parametrize("name", ["export", "lint"])
+def test_no_report_overwrites_the_code_of_the_network(name, command, tmp_path):
+    net = tmp_path / "net.py"
+    net.write_text(NET)
+
+    code, _, err = command(name, f"{net}:net", "--arg", "width=4", "--report", f"json={net}")
+
+    assert (code, "would overwrite another file" in err) == (2, True)
+    assert net.read_text() == NET

@@ -314,6 +314,110 @@ def test_sums_in_another_order_are_settled_in_float64(tmp_path, monkeypatch):
     assert "which is rounding alone" in check.message
 
 
+class Remembers(nn.Module):
+    """Counts, and draws a number for nothing; more of either is for subclasses."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        torch.rand(1)
+        return self.norm(x)
+
+
+def test_a_run_changes_neither_buffers_nor_random_numbers(tmp_path):
+    module, random = Remembers(), torch.get_rng_state()
+
+    bnfold.export(module, output=tmp_path / "m.onnx", input_shape="batchx4")
+
+    assert module.calls == 0
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_module_that_cannot_be_copied_is_exported_all_the_same(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    module.kept = module[0].weight * 2  # as weight_norm keeps it; torch copies nothing that is computed
+
+    assert bnfold.export(module, output=tmp_path / "m.onnx", input_shape="2x4").batch_norms == 1
+
+
+class Noisy(Remembers):
+    def forward(self, x):
+        return super().forward(x) + torch.randn_like(x)
+
+
+class Counting(Remembers):
+    def forward(self, x):
+        return super().forward(x) + self.calls
+
+
+@pytest.mark.parametrize("kind", [Noisy, Counting])
+def test_what_gives_other_numbers_each_time_cannot_be_checked(kind, tmp_path):
+    with pytest.raises(ModelError, match="other outputs for the same inputs each time"):
+        bnfold.export(kind(), output=tmp_path / "m.onnx", input_shape="2x4")
+
+    assert not list(tmp_path.iterdir())
+
+
+class Names(nn.Module):
+    """Everything that it gives is called like something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return {"weight": self.norm(x) * self.weight, "a_b": x + 1, "a": {"b": x + 2}, "x": x * 2, "w": self.weight}
+
+    def get_extra_state(self):
+        return {"version": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_each_output_has_a_name_of_its_own_and_a_parameter_may_be_one(tmp_path):
+    module = Names()
+    torch.save({name: tensor for name, tensor in module.state_dict().items() if name[0] != "_"}, tmp_path / "w.pt")
+
+    result = bnfold.export(
+        module, output=tmp_path / "m.onnx", input_shape="batchx4", weights=tmp_path / "w.pt", fold=True
+    )
+
+    assert [port.name for port in result.outputs] == ["weight_out", "a_b", "a_b_out", "x_out", "w"]
+
+
+def test_an_input_that_is_called_like_a_parameter_is_refused(tmp_path):
+    class Net(Names):
+        def forward(self, weight):
+            return self.norm(weight) * self.weight
+
+    with pytest.raises(ModelError, match="input 'weight' is called like a parameter"):
+        bnfold.export(Net(), output=tmp_path / "m.onnx", input_shape="batchx4")
+    bnfold.export(Net(), output=tmp_path / "m.onnx", input_shape="x:batchx4")
+
+
+def test_an_example_is_of_numbers_that_can_be_compared(tmp_path):
+    with pytest.raises(ModelError, match=r"a tensor \(strided bfloat16\) whose numbers cannot be compared"):
+        bnfold.export(conv_bn(), output=tmp_path / "m.onnx", example=torch.ones(2, 3, 8, 8).bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (conv_bn().bfloat16(), "computes in bfloat16, which nothing here compares: give --dtype float32"),
+        (conv_bn().to("meta"), "has no weights"),
+    ],
+)
+def test_what_has_no_weights_that_can_be_compared_is_told(module, message, tmp_path):
+    with pytest.raises(ModelError, match=message):
+        bnfold.export(module, output=tmp_path / "m.onnx", input_shape="2x3x8x8")
+
+
 def test_nothing_but_nan_shows_nothing(tmp_path):
     module = conv_bn()
     module[0].bias.data.fill_(float("nan"))

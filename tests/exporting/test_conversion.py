@@ -10,7 +10,8 @@ import bnfold
 from bnfold import zoo
 from bnfold.errors import ExportError
 from bnfold.exporting.conversion import Request, convert, convert_any
-from bnfold.exporting.tidying import _path_in_name, tidy
+from bnfold.exporting.naming import _path_in_name
+from bnfold.exporting.tidying import tidy
 from bnfold.exporting.weights import load_weights
 
 
@@ -166,6 +167,21 @@ def test_where_neither_exporter_does_both_reasons_are_told_in_one_line():
         convert_any(requested(module))
 
     assert module.training
+
+
+class Several(nn.Module):
+    def forward(self, first, *others):
+        return first + sum(others)
+
+
+@pytest.mark.parametrize("module", [Several(), nn.DataParallel(Several())])
+def test_the_modern_exporter_takes_any_number_of_inputs_with_free_axes(module):
+    given = tuple(torch.randn(3, 4) for _ in range(3))
+
+    converted = convert_any(Request(module, given, {}, ["a", "b", "c"], [{0: "batch"}] * 3, ["sum"]))
+
+    assert converted.exporter == "dynamo", converted.reason
+    assert [str(value.shape) for value in converted.model.graph.inputs] == ["[batch,4]"] * 3
 
 
 def test_an_axis_with_a_least_size_stays_free():

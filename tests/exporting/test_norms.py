@@ -66,6 +66,20 @@ def test_leaves_alone_what_only_looks_like_one():
     assert type(module[0]) is Other
 
 
+class Doubled(nn.SyncBatchNorm):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def test_leaves_alone_a_synchronised_one_that_computes_more():
+    hooked = randomised(nn.SyncBatchNorm(3))
+    hooked.register_forward_hook(lambda _module, _inputs, output: output * 2)
+
+    for norm in (randomised(Doubled(3)), hooked):
+        module, conversions = convert_norms(nn.Sequential(norm))
+        assert (conversions, module[0]) == ((), norm)
+
+
 def test_refuses_a_norm_without_statistics_and_names_the_remedy():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
 

@@ -212,6 +212,25 @@ def test_narrower_numbers_are_widened_which_is_exact(module, state, tmp_path):
     assert torch.equal(module[0].weight, state["0.weight"].half().float())
 
 
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (
+            lambda weight: weight.to_sparse(),
+            r"holds sparse or quantised tensors, or some without numbers \(0\.weight\)",
+        ),
+        (lambda weight: weight.to("meta"), "without numbers"),
+        (lambda weight: weight.to(torch.float8_e4m3fn), r"0\.weight \(float8_e4m3fn\[4, 3, 3, 3\] for float32"),
+        (lambda weight: weight.to(torch.complex64), r"0\.weight \(complex64"),
+    ],
+)
+def test_numbers_of_other_kinds_are_refused(odd, message, module, state, tmp_path):
+    torch.save({**state, "0.weight": odd(state["0.weight"])}, tmp_path / "w.pt")
+
+    with pytest.raises(ModelError, match=message):
+        load_weights(module, tmp_path / "w.pt")
+
+
 def test_counters_of_batches_may_be_missing(module, state, tmp_path):
     del state["1.num_batches_tracked"]
     torch.save(state, tmp_path / "w.pt")

@@ -51,6 +51,8 @@ _TOLERANCES = {
     ir.DataType.BFLOAT16: 1e-1,
 }
 
+_UNREACHED = "is called by code that holds it in a place of its own, where nothing can be put in its place"
+
 
 @dataclass(frozen=True)
 class FoldedLayer:
@@ -145,13 +147,14 @@ def _left_alone(module: nn.Module, known: Correspondence) -> dict[str, str]:
     """The nodes that no fold may change, whatever the planner thinks of them, and why."""
     hooked = [path for path, part in module.named_modules() if path and _has_hooks(part)]
     norms, reasons = _batch_norms(module), {}
+    modes = {path: part.training for path, part in module.named_modules()}
     for name, path in known.paths.items():
         watcher = next((other for other in hooked if f"{path}.".startswith(f"{other}.")), None)
         if watcher is not None:
             reasons[name] = f"stays as it is: '{watcher}' has hooks, which would see other numbers"
-        elif (norm := norms.get(path)) is not None and norm.training:
+        elif modes.get(path, False) and known.nodes[name].op_type == "BatchNormalization":
             reasons[name] = "is in training mode, where each batch has statistics of its own: call eval() first"
-        elif norm is not None and norm.running_mean is None:
+        elif (norm := norms.get(path)) is not None and norm.running_mean is None:
             reasons[name] = "has no running statistics (track_running_stats=False): each batch has its own"
     return reasons
 
@@ -208,6 +211,9 @@ def _differing(reference: nn.Module, changes: Changes, call: Call, known: Corres
     distance = max(difference(*pair) for pair in pairs)
     if distance <= _TOLERANCES[known.computes_in]:
         return {}
+    unreached = [path for path in changes.removed if not _is_reached(path, reference, call)]
+    if obstacles := {name: _UNREACHED for path in unreached for name in known.nodes_of(path)}:
+        return obstacles
     if changes.doubtful:
         return dict.fromkeys(changes.doubtful, "keeps apart what code behind it overwrites, and what others read")
     raise ModelError(
@@ -225,6 +231,16 @@ def _can_go(path: str, module: nn.Module, call: Call) -> bool:
     except ModelError:
         return False
     return True
+
+
+def _is_reached(path: str, module: nn.Module, call: Call) -> bool:
+    """Whether the module's code calls a layer where it is registered; a list or a closure may hold it, too."""
+    without = copy.deepcopy(module)
+    apply(Changes(removed=[path]), without)
+    calls: list[str] = []
+    without.get_submodule(path).register_forward_hook(lambda *_: calls.append(path))
+    call.run(without)
+    return bool(calls)
 
 
 def _told(result: FoldResult, changes: Changes, known: Correspondence) -> tuple[FoldedLayer, ...]:

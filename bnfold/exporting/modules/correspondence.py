@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -11,6 +10,7 @@ import onnx_ir as ir
 from bnfold.exporting.modules.changing import tensors_of
 from bnfold.exporting.modules.comparing import Comparison
 from bnfold.exporting.modules.origins import Origins
+from bnfold.exporting.naming import name_after_modules, path_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Correspondence"]
 
-_SCOPES = "pkg.torch.onnx.name_scopes"
 _NARROWER = (ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.FLOAT)
 
 
@@ -54,11 +53,11 @@ class Correspondence:
         self.names = {name: first[id(tensor)] for name, tensor in tensors}
         self.origins = Origins(model, self.names)
         nodes = [node for node in model.graph.all_nodes() if not self.origins.is_constant(node)]
-        _name_after_modules(nodes)
+        name_after_modules(nodes)
         parts = reversed(list(module.named_modules(remove_duplicate=False)))
         self._first_paths: dict[int, str] = {id(part): path for path, part in parts}
         self.nodes = {node.name or "": node for node in nodes}
-        self.paths = {name: self._first_path(_path_of(node)) for name, node in self.nodes.items()}
+        self.paths = {name: self._first_path(path_of(node)) for name, node in self.nodes.items()}
         made_of = self.origins.parameters
         self.readers: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for name, node in self.nodes.items():
@@ -90,23 +89,6 @@ class Correspondence:
     def _first_path(self, path: str) -> str:
         part = self.part(path)
         return path if part is None else self._first_paths[id(part)]
-
-
-def _name_after_modules(nodes: list[ir.Node]) -> None:
-    """Call each node what its module is called, and add the operator where a module made several nodes."""
-    paths = [_path_of(node) for node in nodes]
-    counts = Counter(paths)
-    taken: Counter[str] = Counter()
-    for node, path in zip(nodes, paths, strict=True):
-        name = path if path and counts[path] == 1 else f"{path}/{node.op_type}".removeprefix("/")
-        taken[name] += 1
-        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
-
-
-def _path_of(node: ir.Node) -> str:
-    """``features.bn1`` from the exporter's list of scopes; empty for what ``forward`` computes itself."""
-    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
-    return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
 def _narrowest(nodes: list[ir.Node]) -> ir.DataType:

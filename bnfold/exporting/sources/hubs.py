@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnfold.errors import BnfoldError, MissingDependencyError, ModelError
+from bnfold.exporting.caller import one_line
 from bnfold.exporting.conversion import quiet
 from bnfold.exporting.shapes import InputShape, Symbol
 from bnfold.exporting.sources.loaded import Loaded
@@ -90,7 +91,7 @@ def _open_hf(transformers: Any, name: str, arguments: Mapping[str, object], down
             opener = _architecture(transformers, config) or transformers.AutoModel
             module = opener.from_pretrained(name, **options, **arguments)
     except Exception as error:  # of many kinds, and many lines
-        raise ModelError(f"hf:{name}: {_first_line(error)}") from error
+        raise ModelError(f"hf:{name}: {one_line(error)}") from error
     folder = Path(name)
     return Loaded(f"hf:{name}", module, shapes=_hf_shapes(module, config), files=(folder,) if folder.exists() else ())
 
@@ -126,11 +127,6 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 def _alike(name: str, names: list[str]) -> str:
     found = difflib.get_close_matches(name, names, 3)
     return f"; it has {', '.join(found)}" if found else ""
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnfold.errors import BnfoldError, ModelError, ModelFileError
+from bnfold.exporting.caller import one_line
 from bnfold.exporting.conversion import quiet
 from bnfold.exporting.shapes import DTYPES, InputShape, Symbol
 from bnfold.exporting.sources.loaded import Loaded
@@ -46,8 +47,7 @@ def load(source: str, permissions: Permissions) -> Loaded:
             program = torch.export.load(path)
             module = program.module()
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelFileError(f"{path}: is no exported program of this torch: {lines[0]}") from error
+        raise ModelFileError(f"{path}: is no exported program of this torch: {one_line(error)}") from error
     _refuse_training(program, path)
     return Loaded(source, module, shapes=_shapes(program, path), program=program, files=(path,))
 

@@ -1,7 +1,8 @@
 """``net.py:Net`` and ``package.module:net``: whatever a name in Python code leads to.
 
 To import a file is to run it: this is for code of one's own. The file's folder, or the current one for a package, is
-on ``sys.path`` meanwhile, as if it were run there.
+on ``sys.path`` meanwhile, as if it were run there. Code that ends the process (``sys.exit``, a command line parsed at
+import) is told like code that fails: it must not end ours as if all were well.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def load(source: str, arguments: Mapping[str, object]) -> Loaded:
         code = _import_file(Path(place)) if is_file else _import_module(place)
         found = _attribute(code, name, place)
         module = call(found, arguments, source)
-    return Loaded(name=source, module=module, files=(Path(place),) if is_file else ())
+    is_shared = module is found  # whoever imports it as well has the same one
+    return Loaded(name=source, module=module, files=(Path(place),) if is_file else (), is_shared=is_shared)
 
 
 def call(found: Any, arguments: Mapping[str, object], source: str) -> nn.Module:
@@ -75,7 +77,7 @@ def call(found: Any, arguments: Mapping[str, object], source: str) -> nn.Module:
     torch.manual_seed(0)  # weights that are drawn are the same each time
     try:
         module = found(**arguments)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ModelError(f"{source}: {_where(error)}") from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{source}: gives {_kind(module)}, not an nn.Module")
@@ -93,7 +95,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = code  # where dataclasses and pickles look for their module
     try:
         spec.loader.exec_module(code)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{path}: cannot be imported: {_where(error)}") from error
     finally:
         sys.modules.pop(name, None)
@@ -109,7 +111,7 @@ def _import_module(name: str) -> ModuleType:
         raise ModelError(f"{name}: cannot be imported: {_where(error)}") from error
     except (TypeError, ValueError) as error:  # an empty name, a relative one
         raise BnfoldError(f"{name or '(nothing)'}: is no module's name") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{name}: cannot be imported: {_where(error)}") from error
 
 
@@ -160,7 +162,7 @@ def _check_arguments(factory: Any, arguments: Mapping[str, object], source: str)
         raise BnfoldError(f"{source}: needs {', '.join(needed)}: give {wanted}")
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """One line: what was raised, and the last place of it that is not ours."""
     lines = str(error).strip().splitlines()
     words = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -177,11 +179,13 @@ def _kind(value: object) -> str:
 
 @contextmanager
 def _path(folder: Path) -> Iterator[None]:
-    """A folder in front of all others that modules are looked for in."""
-    entry = os.fspath(folder)
+    """A folder in front of all others that modules are looked for in; the code may change both, and the current one."""
+    entry, here = os.fspath(folder), Path.cwd()
     sys.path.insert(0, entry)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(entry)
+        os.chdir(here)
+        if entry in sys.path:
+            sys.path.remove(entry)

@@ -340,6 +340,49 @@ def test_a_module_in_training_mode_keeps_everything():
     assert result.module.training
 
 
+class Holder(nn.Module):
+    """Code that holds a norm in a list, where torch does not know of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
+        self.norm = nn.BatchNorm2d(4)
+        self.later = [self.norm]
+
+    def forward(self, picture):
+        return self.later[0](self.layers(picture))
+
+
+def test_a_norm_that_code_holds_elsewhere_stays_and_all_else_folds():
+    result = check(randomised(Holder().double().eval()), image())
+
+    assert list(folded(result)) == ["layers.1"]
+    assert reasons(result)["norm"].startswith("is called by code that holds it in a place of its own")
+
+
+class OwnNorm(nn.Module):
+    """A BatchNorm as people write it who need another one."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x):
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
+
+
+def test_a_norm_of_ones_own_goes_at_inference_and_stays_in_training_mode():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), OwnNorm(4)).double()
+    assert folded(check(module.eval(), image())) == {"1": ("0.weight", "0.bias")}
+
+    result = check(module.train(), image())
+
+    assert (result.folded, type(result.module[1])) == ((), OwnNorm)
+    assert reasons(result)["1"].startswith("is in training mode")
+
+
 class InPlaceCode(nn.Module):
     """Code that overwrites what a norm wrote, while the sum reads what the norm read."""
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import bnfold
 from bnfold.errors import BnfoldError, ModelError, ModelFileError
@@ -26,6 +27,26 @@ def test_exports_and_folds_with_its_own_shapes(program, tmp_path):
     assert isinstance(batch, str)
     assert isinstance(sizes[1], str)
     assert (result.batch_norms, len(result.fold.folded), bool(result.comparison)) == (1, 1, True)
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, pair, *, scale):
+        return {"norm": self.norm(pair["a"]) * scale, "rest": [None, pair["b"]]}
+
+
+def test_may_take_keywords_and_dictionaries(tmp_path):
+    pair = {"a": torch.randn(3, 4), "b": torch.randn(2)}
+    exported = torch.export.export(Nested().eval(), (pair,), {"scale": torch.randn(3, 4)})
+    torch.export.save(exported, tmp_path / "net.pt2")
+
+    result = bnfold.export(str(tmp_path / "net.pt2"), output=tmp_path / "m.onnx", trust=True)
+
+    assert [port.name for port in result.inputs] == ["pair_a", "pair_b", "scale"]
+    assert [port.name for port in result.outputs] == ["norm", "rest_1"]
 
 
 def test_is_not_loaded_without_trust(program, tmp_path, monkeypatch):

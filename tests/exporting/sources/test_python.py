@@ -1,6 +1,7 @@
 """``net.py:Net`` and ``package.module:Net``."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,6 +123,23 @@ def test_what_the_code_raises_is_one_line_with_its_place(net):
     assert "cannot be imported: line 1: SyntaxError" in refusal(f"{net}:x", ModelError)
     net.write_text("import nothing_of_this_name\n")
     assert "No module named 'nothing_of_this_name'" in refusal(f"{net}:x", ModelError)
+
+
+def test_code_that_ends_the_process_ends_the_export_with_an_error(net):
+    net.write_text("import sys\n\ndef make():\n    sys.exit(0)\n")
+    assert refusal(f"{net}:make", ModelError).endswith("net.py, line 4: SystemExit: 0")
+    net.write_text("import argparse\nargparse.ArgumentParser().parse_args(['--none'])\n")
+    assert "cannot be imported: net.py, line 2: SystemExit: 2" in refusal(f"{net}:make", ModelError)
+
+
+def test_code_may_change_the_folder_and_the_path_for_itself(net):
+    body = "os.chdir('/'); sys.path.pop(0); return nn.ReLU()"
+    net.write_text(f"import os, sys\nfrom torch import nn\ndef make(): {body}\n")
+    folder, path = Path.cwd(), list(sys.path)
+
+    built(f"{net}:make")
+
+    assert (Path.cwd(), sys.path) == (folder, path)
 
 
 def test_what_is_not_there_is_told(tmp_path):
