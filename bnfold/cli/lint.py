@@ -69,7 +69,7 @@ def lint(
         typer.echo(_about(explain), nl=False)
         return
     if model is None:
-        raise BnfoldError("lint what? Give a .onnx file, or --list, or --explain CODE")
+        raise BnfoldError("lint what? Give a .onnx file, a module such as net.py:Net, --list, or --explain CODE")
     files = parse_reports(report, protected=(Path(model),))
     from bnfold import linting
     from bnfold.reporting.linting import document, suite

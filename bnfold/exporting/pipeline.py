@@ -112,7 +112,7 @@ def export(
     if simplify:
         require_simplifier()
     if isinstance(source, str):
-        loaded = sources.load(source, arguments or {}, Permissions(trust, allow_download))
+        loaded = sources.load(source, arguments or {}, Permissions(trust, allow_download), weights)
     else:
         if arguments:
             raise BnfoldError("a module takes no arguments; only factories do")
