@@ -15,13 +15,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import inspect as inspection
 import itertools
 import os
 import signal
 import sys
 import traceback
 from io import TextIOWrapper
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -29,6 +30,9 @@ from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, study,
 from bnfold.cli.lists import spread
 from bnfold.errors import BnfoldError
 from bnfold.startup import start_fast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["app", "main"]
 
@@ -40,6 +44,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _help(command: Callable[..., None]) -> str:
+    """What a command's docstring says, a line for each paragraph, so that it wraps where the terminal ends.
+
+    Its brackets are text: rich would take ``[tool.bnfold.lint]`` for a style, and show nothing.
+    """
+    paragraphs = inspection.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs).replace("[", r"\[")
+
+
 for command in (
     train.train,
     export.export,
@@ -52,7 +67,7 @@ for command in (
     study.study,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(help=_help(command))(command)
 
 
 def _print_version(wanted: bool) -> None:

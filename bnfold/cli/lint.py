@@ -94,6 +94,8 @@ def _source(
     from bnfold import linting
     from bnfold.zoo import NETWORKS
 
+    if Path(model).suffix == ".py" and Path(model).exists():
+        raise BnfoldError(f"{model}: give the name of the network in it, {model}:NAME")
     if Path(model).suffix != ".onnx" and not Path(model).exists() and (":" in model or model in NETWORKS):
         return linting.ModuleSource(model, input_shape or (), parse_arguments(arg), weights)
     given = {"--input-shape": input_shape, "--weights": weights, "--arg": arg}
