@@ -17,7 +17,6 @@ import contextlib
 import gc
 import inspect as inspection
 import itertools
-import os
 import signal
 import sys
 import traceback
@@ -28,6 +27,7 @@ import typer
 
 from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, study, train, verify
 from bnfold.cli.lists import spread
+from bnfold.cli.options import forget_output
 from bnfold.errors import BnfoldError
 from bnfold.startup import start_fast
 
@@ -103,9 +103,9 @@ def main() -> NoReturn:
     except BnfoldError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:  # no space, no permission, a name too long, a closed pipe: not ours to mend
+    except OSError as error:  # no space, no permission, a name too long: not ours to mend
         _complain(str(error))
-        _forget_output()
+        forget_output()
         sys.exit(2)
     except MemoryError:
         _complain("not enough memory")
@@ -132,9 +132,3 @@ def _complain(message: str) -> None:
 
 def _annotates(arguments: list[str]) -> bool:
     return "--format=github" in arguments or ("--format", "github") in itertools.pairwise(arguments)
-
-
-def _forget_output() -> None:
-    """What stdout did not take it will not take at the end either, where it would be a traceback."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnfold.cli.options import ArgumentsOption, FormatOption, ReportOption, emit, parse_arguments, parse_reports
+from bnfold.cli.options import ArgumentsOption, FormatOption, ReportOption, emit, parse_arguments, parse_reports, say
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format, Report
 
@@ -66,7 +66,7 @@ def lint(
     nothing is found, 1 when something is, and 2 when the file cannot be used.
     """
     if explain is not None or list_lints:
-        typer.echo(_about(explain), nl=False)
+        say(_about(explain))
         return
     if model is None:
         raise BnfoldError("lint what? Give a .onnx file, a module such as net.py:Net, --list, or --explain CODE")
