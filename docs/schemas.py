@@ -31,6 +31,7 @@ from bnfold.folding import FoldResult
 from bnfold.linting import LintResult
 from bnfold.reporting.data import SCHEMA_VERSION
 from bnfold.studying import StudyResult
+from bnfold.training import TrainingResult
 from bnfold.verifying import Comparison
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ RESULTS: dict[str, type] = {
     "doctor": Environment,
     "export": ExportResult,
     "fold": FoldResult,
+    "inspection": FoldResult,
     "lint": LintResult,
     "study": StudyResult,
+    "training": TrainingResult,
 }
 # What a report holds besides the fields of its result: name, type, description.
 EXTRA: dict[str, tuple[tuple[str, object, str], ...]] = {

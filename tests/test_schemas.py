@@ -62,8 +62,10 @@ def reports(tmp_path_factory) -> dict[str, list[dict]]:
             report_of(folder, "export", "digits_cnn", "--weights", DIGITS.with_name("weights.safetensors"), *options)
             for options in (["-o", "exported.onnx"], ["-o", "exported.onnx", "--fold"])
         ],
+        "inspection": [report_of(folder, "inspect", DIGITS, "--keep", "bn1")],
         "lint": [report_of(folder, "lint", DIGITS), report_of(folder, "lint", DIGITS, "--select", "BN2")],
         "study": [report_of(folder, "study", "1", "--quick", "-o", "study")],
+        "training": [report_of(folder, "train", "mlp", "-o", "trained", "--epochs", "1", "--target", "1")],
         "doctor": [report_of(folder, "doctor"), report_of(folder, "doctor", "--provider", "qnn")],
     }
 

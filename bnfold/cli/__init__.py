@@ -15,20 +15,24 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import inspect as inspection
 import itertools
-import os
 import signal
 import sys
 import traceback
 from io import TextIOWrapper
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from bnfold.cli import bench, check, doctor, export, fold, inspect, lint, study, train, verify
 from bnfold.cli.lists import spread
+from bnfold.cli.options import forget_output
 from bnfold.errors import BnfoldError
 from bnfold.startup import start_fast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["app", "main"]
 
@@ -40,6 +44,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _help(command: Callable[..., None]) -> str:
+    """What a command's docstring says, a line for each paragraph, so that it wraps where the terminal ends.
+
+    Its brackets are text: rich would take ``[tool.bnfold.lint]`` for a style, and show nothing.
+    """
+    paragraphs = inspection.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs).replace("[", r"\[")
+
+
 for command in (
     train.train,
     export.export,
@@ -52,7 +67,7 @@ for command in (
     study.study,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(help=_help(command))(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -88,9 +103,9 @@ def main() -> NoReturn:
     except BnfoldError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:  # no space, no permission, a name too long, a closed pipe: not ours to mend
+    except OSError as error:  # no space, no permission, a name too long: not ours to mend
         _complain(str(error))
-        _forget_output()
+        forget_output()
         sys.exit(2)
     except MemoryError:
         _complain("not enough memory")
@@ -117,9 +132,3 @@ def _complain(message: str) -> None:
 
 def _annotates(arguments: list[str]) -> bool:
     return "--format=github" in arguments or ("--format", "github") in itertools.pairwise(arguments)
-
-
-def _forget_output() -> None:
-    """What stdout did not take it will not take at the end either, where it would be a traceback."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ from bnfold.cli.options import (
     files_of,
     parse_arguments,
     parse_reports,
+    say,
 )
 from bnfold.errors import BnfoldError
 from bnfold.reporting import Format, Report
@@ -74,10 +75,10 @@ def lint(
     nothing is found, 1 when something is, and 2 when the file cannot be used.
     """
     if explain is not None or list_lints:
-        typer.echo(_about(explain), nl=False)
+        say(_about(explain))
         return
     if model is None:
-        raise BnfoldError("lint what? Give a .onnx file, or --list, or --explain CODE")
+        raise BnfoldError("lint what? Give a .onnx file, a module such as net.py:Net, --list, or --explain CODE")
     files = parse_reports(report, protected=(*files_of(model), *([weights] if weights else ())))
     from bnfold import linting
     from bnfold.reporting.linting import document, suite
@@ -102,6 +103,8 @@ def _source(
     from bnfold import linting
     from bnfold.zoo import NETWORKS
 
+    if Path(model).suffix == ".py" and Path(model).exists():
+        raise BnfoldError(f"{model}: give the name of the network in it, {model}:NAME")
     if Path(model).suffix != ".onnx" and not Path(model).exists() and (":" in model or model in NETWORKS):
         return linting.ModuleSource(model, input_shape or (), parse_arguments(arg), weights)
     given = {"--input-shape": input_shape, "--weights": weights, "--arg": arg}

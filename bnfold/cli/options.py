@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from contextlib import contextmanager
+import os
+import sys
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,11 +42,13 @@ __all__ = [
     "ToleranceOption",
     "emit",
     "files_of",
+    "forget_output",
     "parse_arguments",
     "parse_reports",
     "parse_tolerances",
     "progress",
     "refuse_overwriting",
+    "say",
     "show",
     "write_files",
 ]
@@ -275,8 +279,22 @@ def show(report: Report, format: Format) -> None:  # noqa: A002
     if format is Format.TABLE and terminal.is_terminal:
         report.show(terminal)
     else:
-        typer.echo(report.render(format), nl=False)
+        say(report.render(format))
     append_summary(report)
+
+
+def say(text: str) -> None:
+    """Print to stdout. A reader that has gone, as ``| head -1`` does, changes no answer and no exit code."""
+    try:
+        typer.echo(text, nl=False)
+    except BrokenPipeError:
+        forget_output()
+
+
+def forget_output() -> None:
+    """What stdout did not take it will not take at the end either, where it would be a traceback."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_arguments(options: list[str] | None) -> dict[str, object]:

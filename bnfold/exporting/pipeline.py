@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold import modelfile
-from bnfold.errors import BnfoldError, ModelFileError
+from bnfold.errors import BnfoldError, ExportError, ModelFileError
 from bnfold.exporting import sources
 from bnfold.exporting.checking import check_graph
 from bnfold.exporting.conversion import Request, convert_any
@@ -115,7 +115,7 @@ def export(
 
     with torch.random.fork_rng(devices=[]):  # factories are seeded, and a forward may draw numbers
         if isinstance(source, str):
-            loaded = sources.load(source, arguments or {}, Permissions(trust, allow_download))
+            loaded = sources.load(source, arguments or {}, Permissions(trust, allow_download), weights)
         else:
             if arguments:
                 raise BnfoldError("a module takes no arguments; only factories do")
@@ -131,7 +131,12 @@ def export(
             model = simplified(model)
             check_graph(model, met.caller, norms=met.norms)
         is_external = external_data_above is not None and _weights_size(model) > external_data_above
-        written = write(model, loaded, prepared, met, files.output, given=inputs, is_external=is_external, fold=fold)
+        try:
+            written = write(
+                model, loaded, prepared, met, files.output, given=inputs, is_external=is_external, fold=fold
+            )
+        except ExportError as error:
+            raise ExportError("; ".join((str(error), *converted.warnings))) from error  # they say why, if anything does
         return _result(loaded, files, prepared, met, converted, written, unused, model)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnfold import folding, modelfile, verifying
-from bnfold.errors import ExportError, ModelError, VerificationError
+from bnfold import folding, modelfile, verifying, zoo
+from bnfold.errors import BnfoldError, ExportError, ModelError, VerificationError
 from bnfold.exporting.agreeing import check_agreement
 from bnfold.exporting.examples import made_up_sets
 from bnfold.runtime.input_files import given_inputs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bnfold.folding import FoldResult
     from bnfold.runtime.input_files import Source as Given
     from bnfold.verifying import Comparison
+    from bnfold.zoo import Network
     from bnfold.zoo.data import Dataset
 
 __all__ = ["Written", "write"]
@@ -84,7 +85,7 @@ def write(
         ModelError: The inputs that are given are not for it, or the file cannot be written.
         ExecutionError: onnxruntime cannot run it.
     """
-    held_out = None if loaded.network is None else loaded.network.load_data()
+    held_out = None if loaded.network is None else _held_out(loaded.network)
     sets = _sets(model, loaded, met, held_out)
     sets += [] if given is None else given_inputs(given, model)
     found: list[Written] = []
@@ -115,6 +116,16 @@ def write(
             result.model, path, external=is_external, sources={file.resolve() for file in loaded.files}, accept=compare
         )
     return replace(found[1], external=saved.external)
+
+
+def _held_out(network: Network) -> Dataset | None:
+    """What a network of the zoo is judged by; None where a run had data of its own, which are not here any more."""
+    try:
+        return network.load_data()
+    except BnfoldError:
+        if network.data == zoo.find(network.name).data:
+            raise
+        return None
 
 
 def _feeds(met: Met, agreed: Agreed, given: Given | Sequence[Given] | None) -> Given | Sequence[Given] | None:

@@ -79,7 +79,7 @@ def survey_source(source: ModuleSource, export_dtype: ir.DataType | None = None)
 
     asked = parse_shapes(source.input_shape)
     require("torch", "onnxscript", "safetensors")
-    loaded = sources.load(source.name, source.arguments, sources.Permissions())
+    loaded = sources.load(source.name, source.arguments, sources.Permissions(), source.weights)
     if loaded.program is not None:
         raise BnfoldError(f"{source.name}: a program has no training mode to look at: give its .onnx file, or its code")
     if not (asked or loaded.shapes):

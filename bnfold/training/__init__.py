@@ -9,6 +9,7 @@ The files, in the order in which to read them:
     checkpoints.py   what survives a kill, and how a run goes on from there
     result.py        what a run yields
     files.py         weights.safetensors, metrics.json, curve.svg (curve.py) and card.md, in one go
+    rebuilding.py    the network that such files are of, for those who use its weights
 
 For any module, also without this loop (``examples/own_network/`` shows each):
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from bnfold import modelfile, zoo
+from bnfold import modelfile
 from bnfold.errors import BnfoldError, ModelFileError
 from bnfold.training import curve
 from bnfold.zoo.tasks import CLASSIFY
@@ -153,14 +153,6 @@ def _placement(result: TrainingResult, network: Network) -> list[str]:
     return [f"| their placement | {result.settings.placement or network.placements[0]} |"]
 
 
-def _is_as_the_zoo_builds_it(result: TrainingResult, network: Network) -> bool:
-    """Whether the network that ``zoo.find`` finds takes these weights."""
-    own = zoo.find(network.name)
-    same_shape = (network.input_shape, network.classes) == (own.input_shape, own.classes)
-    same_placement = result.settings.placement in (None, *own.placements[:1])
-    return same_shape and same_placement and result.settings.norm != "none"
-
-
 def card(result: TrainingResult, network: Network, data: Dataset) -> str:
     """``card.md``: what the network is, how good it is, and how to make it again."""
     shape = " × ".join(str(size) for size in ("batch", *network.input_shape))
@@ -191,7 +183,7 @@ def card(result: TrainingResult, network: Network, data: Dataset) -> str:
         "",
         f"    pip install -e '.[cpu,{'study' if data.name in _SHIPPED_BY_SCIKIT_LEARN else 'data'},torch]'",
         f"    {result.command}",
-        *([f"    bnfold export {network.name}"] if _is_as_the_zoo_builds_it(result, network) else []),
+        f"    bnfold export {network.name}",
         "",
         f"{_SAME_BYTES if result.settings.device == 'cpu' else _OTHER_BYTES}; "
         f"this was {', '.join(f'{package} {version}' for package, version in result.versions.items())}.",

@@ -326,6 +326,17 @@ def test_a_full_stdout_is_no_bug(model) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes break in another way there")
+@pytest.mark.parametrize(("command", "code"), [("inspect", 0), ("lint", 1)])
+def test_a_reader_that_has_gone_changes_no_answer(model, command, code) -> None:
+    end, start = os.pipe()
+    os.close(end)
+    arguments = [sys.executable, "-m", "bnfold", command, model]
+    done = subprocess.run(arguments, stdout=start, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(start)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_a_console_without_arrows_is_no_bug(model) -> None:
     arguments = [sys.executable, "-m", "bnfold", "inspect", model]
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}

@@ -259,6 +259,7 @@ def test_a_network_of_the_zoo_is_linted_with_its_weights(command, monkeypatch) -
     ("arguments", "words"),
     [
         (["NET:Net"], "what does it take? Give --input-shape"),
+        (["NET"], "give the name of the network in it"),
         (["NET:Nothing", "--input-shape", "Nx3x8x8"], "Nothing"),
         (["NET:Net", "--input-shape", "Nx4x8x8"], "does not take"),
         (["NET:Net", "--input-shape", "Nx3x8x8", "--weights", "none.pt"], "none.pt: no such file"),

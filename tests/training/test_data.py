@@ -31,7 +31,7 @@ def test_a_network_that_adapts_takes_the_features_and_the_classes_of_its_data(tm
     assert (metrics["data"], metrics["input_shape"], metrics["classes"]) == ("wine", [13], 3)
     assert "178 wines" in card(tmp_path)
     assert "| their placement | input |" in card(tmp_path)
-    assert "bnfold export" not in card(tmp_path)  # what the zoo builds has 64 features
+    assert "bnfold export mlp" in card(tmp_path)
 
 
 def test_the_placements_are_different_networks(tmp_path):

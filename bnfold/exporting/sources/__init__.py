@@ -17,6 +17,7 @@ from bnfold.exporting.sources import hubs, program, python, zoo
 from bnfold.exporting.sources.loaded import Loaded, Permissions
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
 __all__ = ["Loaded", "Permissions", "is_network_of_zoo", "load"]
@@ -29,13 +30,19 @@ def is_network_of_zoo(source: str) -> bool:
     return ":" not in source and PurePath(source).suffix not in (".py", ".pt2", ".onnx", *_WEIGHTS)
 
 
-def load(source: str, arguments: Mapping[str, object], permissions: Permissions) -> Loaded:
+def load(
+    source: str,
+    arguments: Mapping[str, object],
+    permissions: Permissions,
+    weights: str | os.PathLike[str] | None = None,
+) -> Loaded:
     """The network that a source names.
 
     Args:
         source: As the user gave it.
         arguments: What a factory is called with.
         permissions: What may be done to get it.
+        weights: The file of its weights, still to be loaded; a run of ``bnfold train`` says beside it what it trained.
 
     Raises:
         BnfoldError: There is no such network; the message says what there is.
@@ -53,7 +60,7 @@ def load(source: str, arguments: Mapping[str, object], permissions: Permissions)
     if colon or suffix == ".py":
         return python.load(source, arguments)
     if suffix != ".pt2":
-        return zoo.load(source, arguments)
+        return zoo.load(source, arguments, weights)
     if arguments:
         raise BnfoldError(f"{source}: a program takes no --arg; only factories do")
     return program.load(source, permissions)

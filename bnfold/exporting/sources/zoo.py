@@ -9,20 +9,23 @@ from bnfold import zoo
 from bnfold.errors import BnfoldError
 from bnfold.exporting.shapes import InputShape, Symbol
 from bnfold.exporting.sources.loaded import Loaded
+from bnfold.training.rebuilding import rebuild
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
 __all__ = ["load"]
 
 
-def load(name: str, arguments: Mapping[str, object]) -> Loaded:
-    """The network of that name; its weights are in ``models/NAME/weights.safetensors``.
+def load(name: str, arguments: Mapping[str, object], weights: str | os.PathLike[str] | None = None) -> Loaded:
+    """The network of that name, as it was trained, where ``metrics.json`` beside its weights tells how.
 
     Args:
         name: One of ``zoo.NETWORKS``.
         arguments: ``placement``, where its BatchNorms stand, or nothing.
+        weights: The file of its weights; ``models/NAME/weights.safetensors`` if None.
 
     Raises:
         BnfoldError: The zoo has none; the message lists those it has, and the other kinds of sources. Or it takes no
@@ -36,14 +39,15 @@ def load(name: str, arguments: Mapping[str, object]) -> Loaded:
         )
     if unknown := arguments.keys() - {"placement"}:
         raise BnfoldError(f"{name}: takes no argument '{min(unknown)}'; a network of the zoo takes placement at most")
-    network = zoo.find(name)
     placement = arguments.get("placement")
     require("torch", "safetensors", "sklearn")
+    file = Path("models") / name / "weights.safetensors" if weights is None else Path(weights)
+    network, module = rebuild(zoo.find(name), file, None if placement is None else str(placement))
     return Loaded(
         name=name,
-        module=network.build(None if placement is None else str(placement)),
+        module=module,
         shapes=(InputShape(network.input_name, (Symbol("batch"), *network.input_shape), "float32"),),
         output_names=(network.output_name,),
         network=network,
-        weights=Path("models") / name / "weights.safetensors",
+        weights=file,
     )
