@@ -178,6 +178,18 @@ def test_what_is_no_model_exits_with_2(tmp_path, command, content) -> None:
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.parametrize(("name", "message"), [
+    ("net.py", "give the name of the network, {path}:NAME; it has: Net"),
+    ("net.pt2", "a program has no training mode to look at: give its .onnx file, or its code"),
+])  # fmt: skip
+def test_code_without_its_network_is_told_from_an_onnx_file(tmp_path, command, name, message) -> None:
+    path = tmp_path / name
+    path.write_text("def Net(): ...")
+    code, out, err = command("lint", path)
+    assert (code, out) == (2, "")
+    assert message.format(path=path) in err
+
+
 def test_refuses_to_write_its_report_over_the_model(model, command) -> None:
     before = model.read_bytes()
     assert command("lint", model, "--report", f"json={model}")[0] == 2
