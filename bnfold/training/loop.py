@@ -109,7 +109,7 @@ def train(
         MissingDependencyError: torch, safetensors or what brings the data is not installed.
         ModelFileError: The files of the data or the checkpoint cannot be read, or files cannot be written.
         BnfoldError: The name is unknown, the data do not fit the network, a setting makes no sense, weights or a
-            checkpoint are already there, the checkpoint is of another run, or the loss is no longer finite.
+            checkpoint are already there, the checkpoint is of another run, or loss or score are no longer finite.
     """
     network = zoo.find(name)
     folder = Path(output) if output is not None else Path("models") / name
@@ -202,11 +202,12 @@ def _fit(network: Network, data: Dataset, settings: Settings, checkpoint: Checkp
             total += loss.item()
         schedule.step()
         total = processes.mean(total)
-        if not math.isfinite(total):
-            checkpoint.discard()  # it would only come to the same
-            raise BnfoldError(f"the loss of epoch {number} is not finite: try a smaller --lr than {settings.lr}")
         processes.settle(module, settings.batch_size)
         scores = processes.first(lambda: _scores(network, module, data))
+        if not all(map(math.isfinite, (total, *scores))):  # the last step may be the one that leads astray
+            checkpoint.discard()  # it would only come to the same
+            what = "score" if math.isfinite(total) else "loss"
+            raise BnfoldError(f"the {what} of epoch {number} is not finite: try a smaller --lr than {settings.lr}")
         run.history.append(Epoch(number, total / steps, *scores, time.perf_counter() - start))
         checkpoint.keep(run)
         bar.update(task, advance=1, description=f"training {network.name}: {scores[1]:.1%} held out")
