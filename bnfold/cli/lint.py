@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["lint"]
 
 _CODES = "CODE,…"
+_CODE = (".py", ".pt2")  # the first lacks its factory, the second its training mode: what is wrong is said there
 
 
 def lint(
@@ -103,9 +104,8 @@ def _source(
     from bnfold import linting
     from bnfold.zoo import NETWORKS
 
-    if Path(model).suffix == ".py" and Path(model).exists():
-        raise BnfoldError(f"{model}: give the name of the network in it, {model}:NAME")
-    if Path(model).suffix != ".onnx" and not Path(model).exists() and (":" in model or model in NETWORKS):
+    is_named = not Path(model).exists() and (":" in model or model in NETWORKS)
+    if Path(model).suffix in _CODE or (is_named and Path(model).suffix != ".onnx"):
         return linting.ModuleSource(model, input_shape or (), parse_arguments(arg), weights)
     given = {"--input-shape": input_shape, "--weights": weights, "--arg": arg}
     if unused := [name for name, value in given.items() if value]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
 from bnfold import folding
@@ -74,7 +76,7 @@ class _Survey:
             after=self._neighbours.after(node),
             training=training,
             momentum=momentum,
-            elements=_product(sizes[2:]) if is_static else None,
+            elements=math.prod(sizes[2:]) if is_static else None,
             rank=rank or None,
             rows=sizes[0] if is_static else None,
             shrinkage=self._neighbours.shrinkage(node, scale.size) if scale is not None and scale.size else None,
@@ -109,13 +111,6 @@ def _module_of(node: ir.Node) -> str:
         if name.endswith(ending):
             return name.removesuffix(ending)
     return ""
-
-
-def _product(sizes: list[int]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
 
 
 def _count_parameters(model: ir.Model) -> int:

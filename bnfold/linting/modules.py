@@ -77,11 +77,11 @@ def survey_source(source: ModuleSource, export_dtype: ir.DataType | None = None)
     from bnfold.exporting.shapes import Symbol, parse_shapes
     from bnfold.zoo.dependencies import require
 
+    if Path(source.name).suffix == ".pt2":
+        raise BnfoldError(f"{source.name}: a program has no training mode to look at: give its .onnx file, or its code")
     asked = parse_shapes(source.input_shape)
     require("torch", "onnxscript", "safetensors")
     loaded = sources.load(source.name, source.arguments, sources.Permissions(), source.weights)
-    if loaded.program is not None:
-        raise BnfoldError(f"{source.name}: a program has no training mode to look at: give its .onnx file, or its code")
     if not (asked or loaded.shapes):
         raise BnfoldError(
             f"{source.name}: what does it take? Give --input-shape Nx3x224x224, once for each input; N is a batch"

@@ -19,7 +19,6 @@ The files, in the order in which to read them:
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -36,14 +35,13 @@ from bnfold.studying.store import Store
 from bnfold.studying.verdict import Part, Verdict, verdict_of
 from bnfold.studying.working import Task, usable_cores, work
 from bnfold.training.files import versions
+from bnfold.training.progress import progress_bar
 from bnfold.zoo import data as datasets
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
-
-    from rich.progress import Progress
 
 __all__ = ["CLAIMS", "Claim", "ClaimResult", "Part", "Run", "Runs", "StudyResult", "Verdict", "find_claim", "study"]
 
@@ -111,7 +109,7 @@ def _measure(cells: Mapping[Claim, Sequence[Cell]], store: Store | None, jobs: i
             if kept is not None:
                 found[claim.number, cell] = kept
     missing = [(claim.number, cell) for claim in cells for cell in cells[claim] if (claim.number, cell) not in found]
-    with _progress_bar(progress) as bar, closing(work(missing, jobs)) as done:
+    with progress_bar(progress) as bar, closing(work(missing, jobs)) as done:
         counted = bar.add_task("studying", total=sum(map(_cost, missing)))
         for task, numbers, seconds in done:
             claim = find_claim(task[0])
@@ -153,12 +151,3 @@ def _conclude(claim: Claim, found: Mapping[Cell, tuple[Numbers, float]], *, quic
 def _command(claims: Sequence[int], *, quick: bool, seed: int) -> str:
     words = ["bnfold study", *map(str, claims), *(["--quick"] if quick else []), *([f"--seed {seed}"] if seed else [])]
     return " ".join(words)
-
-
-def _progress_bar(wanted: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # Ask the stream itself: rich takes FORCE_COLOR for a terminal, and the bar would end up in a log.
-    visible = wanted and sys.stderr.isatty()
-    return Progress(console=Console(stderr=True), transient=True, disable=not visible)

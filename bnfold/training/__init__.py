@@ -7,6 +7,7 @@ The files, in the order in which to read them:
     norms.py         what stands where a network has BatchNorm: ghost.py, synced.py, or nothing
     processes.py     several processes that share each batch, as torchrun starts them
     checkpoints.py   what survives a kill, and how a run goes on from there
+    progress.py      the bar
     result.py        what a run yields
     files.py         weights.safetensors, metrics.json, curve.svg (curve.py) and card.md, in one go
     rebuilding.py    the network that such files are of, for those who use its weights

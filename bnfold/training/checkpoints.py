@@ -9,9 +9,12 @@ written beside its place and then renamed, so that there is always the last one 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
+import zipfile
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,7 @@ from bnfold.training.files import CHECKPOINT, LOG, epoch_data
 from bnfold.training.result import Epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Generator, Tensor, nn
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
     from bnfold.zoo.data import Dataset
 
 __all__ = ["Checkpoint", "Run", "identity"]
+
+# What torch, zipfile and our own look-ups make of a file that is damaged, or is something else.
+_UNREADABLE = (
+    *(AttributeError, EOFError, IndexError, KeyError, RuntimeError, TypeError, ValueError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile),
+)
 
 
 @dataclass
@@ -112,22 +121,22 @@ class Checkpoint:
             "generators": generators,
             "history": [asdict(epoch) for epoch in run.history],
         }
-        try:
+        content = io.BytesIO()  # on a full disk torch.save raises what its writer makes of that
+        torch.save(state, content)
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._log(run.history[-1:], anew=len(run.history) == 1)
             with self._beside.open("wb") as stream:
-                torch.save(state, stream)
+                stream.write(content.getbuffer())
                 stream.flush()
                 os.fsync(stream.fileno())
             self._beside.replace(self._path)
-        except OSError as error:
-            raise ModelFileError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
 
     def restore(self, run: Run) -> None:
         """Put a run where the checkpoint is, if there is one and it is to go on.
 
         Raises:
-            ModelFileError: It cannot be read.
+            ModelFileError: It cannot be read, or the log beside it cannot be written.
             BnfoldError: It is that of another run; the message lists what differs.
         """
         if not self.resume:
@@ -136,15 +145,17 @@ class Checkpoint:
         state = self.processes.first(self._read)
         if state is None:
             return
-        run.module.load_state_dict(state["module"])
-        run.optimizer.load_state_dict(state["optimizer"])
-        run.schedule.load_state_dict(state["schedule"])
-        run.shuffling.set_state(state["shuffling"])
-        _set_generator_state(self.processes.device, state["generators"][self.processes.rank])
-        run.history[:] = [Epoch(**epoch) for epoch in state["history"]]
+        with self._reading():
+            run.module.load_state_dict(state["module"])
+            run.optimizer.load_state_dict(state["optimizer"])
+            run.schedule.load_state_dict(state["schedule"])
+            run.shuffling.set_state(state["shuffling"])
+            _set_generator_state(self.processes.device, state["generators"][self.processes.rank])
+            run.history[:] = [Epoch(**epoch) for epoch in state["history"]]
         run.resumed_after = len(run.history)
         if self.processes.rank == 0:
-            self._log(run.history, anew=True)
+            with self._writing():
+                self._log(run.history, anew=True)
 
     def discard(self) -> None:
         """Take the checkpoint away: the run is at its end, or begins anew."""
@@ -160,6 +171,24 @@ class Checkpoint:
     def _beside(self) -> Path:
         return self.folder / f".{CHECKPOINT}.new"
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What is raised within is the checkpoint's fault: it is no whole one, or none of this network."""
+        try:
+            yield
+        except (*_UNREADABLE, OSError) as error:
+            raise ModelFileError(f"{self._path}: is no checkpoint that can be read; --overwrite starts anew") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A disk that is full, say, leaves the checkpoint before, and no half of the next."""
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError):
+                self._beside.unlink(missing_ok=True)
+            raise ModelFileError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
+
     def _log(self, epochs: Iterable[Epoch], *, anew: bool) -> None:
         with (self.folder / LOG).open("w" if anew else "a", encoding="utf-8") as stream:
             stream.writelines(f"{json.dumps(epoch_data(epoch))}\n" for epoch in epochs)
@@ -169,16 +198,15 @@ class Checkpoint:
 
         if not self._path.exists():
             return None
-        try:
+        with self._reading():
+            _check_sums(self._path)
             state = torch.load(self._path, map_location="cpu", weights_only=True)
             found = state["identity"]
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise ModelFileError(f"{self._path}: is no checkpoint that can be read; --overwrite starts anew") from error
-        differing = [
-            f"{name} {_shown(found.get(name))} there, {_shown(wanted)} here"
-            for name, wanted in self.identity.items()
-            if found.get(name) != wanted
-        ]
+            differing = [
+                f"{name} {_shown(found.get(name))} there, {_shown(wanted)} here"
+                for name, wanted in self.identity.items()
+                if found.get(name) != wanted
+            ]
         if differing:
             raise BnfoldError(
                 f"{self._path}: is of another run: {'; '.join(differing)}; "
@@ -186,6 +214,13 @@ class Checkpoint:
             )
         whole: dict[str, Any] = state
         return whole
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each part of the archive with its checksum, which torch writes and does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from bnfold.training import files
 from bnfold.training.checkpoints import Checkpoint, Run, identity
 from bnfold.training.norms import parse_norm, set_norms
 from bnfold.training.processes import is_first, together
+from bnfold.training.progress import progress_bar
 from bnfold.training.result import Epoch, TrainingResult
 from bnfold.training.seeding import one_seeded_thread
 from bnfold.training.settings import Settings
@@ -109,7 +109,7 @@ def train(
         MissingDependencyError: torch, safetensors or what brings the data is not installed.
         ModelFileError: The files of the data or the checkpoint cannot be read, or files cannot be written.
         BnfoldError: The name is unknown, the data do not fit the network, a setting makes no sense, weights or a
-            checkpoint are already there, the checkpoint is of another run, or the loss is no longer finite.
+            checkpoint are already there, the checkpoint is of another run, or loss or score are no longer finite.
     """
     network = zoo.find(name)
     folder = Path(output) if output is not None else Path("models") / name
@@ -137,7 +137,11 @@ def train(
     network = network.fitted(found)
     settings.check(len(found.train_inputs))
 
-    with together(device) as processes, one_seeded_thread(seed, processes.device), _progress_bar(progress) as bar:
+    with (
+        together(device) as processes,
+        one_seeded_thread(seed, processes.device),
+        progress_bar(progress and is_first()) as bar,
+    ):
         checkpoint = Checkpoint(folder, identity(network, found, settings, processes), processes, resume)
         run = _fit(network, found, settings, checkpoint, bar)
         accuracy = run.history[-1].held_out_accuracy
@@ -198,11 +202,12 @@ def _fit(network: Network, data: Dataset, settings: Settings, checkpoint: Checkp
             total += loss.item()
         schedule.step()
         total = processes.mean(total)
-        if not math.isfinite(total):
-            checkpoint.discard()  # it would only come to the same
-            raise BnfoldError(f"the loss of epoch {number} is not finite: try a smaller --lr than {settings.lr}")
         processes.settle(module, settings.batch_size)
         scores = processes.first(lambda: _scores(network, module, data))
+        if not all(map(math.isfinite, (total, *scores))):  # the last step may be the one that leads astray
+            checkpoint.discard()  # it would only come to the same
+            what = "score" if math.isfinite(total) else "loss"
+            raise BnfoldError(f"the {what} of epoch {number} is not finite: try a smaller --lr than {settings.lr}")
         run.history.append(Epoch(number, total / steps, *scores, time.perf_counter() - start))
         checkpoint.keep(run)
         bar.update(task, advance=1, description=f"training {network.name}: {scores[1]:.1%} held out")
@@ -235,15 +240,6 @@ def _with_exact_statistics(network: Network, module: nn.Module, data: Dataset, s
     batches = [rows.to(device) for rows in torch.split(torch.from_numpy(data.train_inputs), settings.batch_size)]
     recompute_statistics(module, batches, layer_by_layer=True)
     return _score(network, module, data.held_out_inputs, data.held_out_targets)
-
-
-def _progress_bar(wanted: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # Ask the stream itself: rich takes FORCE_COLOR for a terminal, and the bar would end up in a log.
-    visible = wanted and is_first() and sys.stderr.isatty()
-    return Progress(console=Console(stderr=True), transient=True, disable=not visible)
 
 
 def _command(network: Network, data: Dataset, settings: Settings, count: int) -> str:

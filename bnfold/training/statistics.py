@@ -47,7 +47,8 @@ def recompute_statistics(
     Raises:
         MissingDependencyError: torch is not installed.
         BnfoldError: There is no batch, the loader can be gone through once only and has to be several times, or a
-            BatchNorm saw a single value a channel, which has no variance.
+            BatchNorm saw a single value a channel, which has no variance: in one pass in any batch, layer by layer in
+            all of them together.
     """
     require("torch")
     import torch
@@ -140,7 +141,7 @@ def _pool(
     handles = []
     for name, norm in norms:
         pools[name] = _Pool()
-        handles.append(norm.register_forward_pre_hook(_adding(pools[name], stop=stop)))
+        handles.append(norm.register_forward_pre_hook(_adding(name, pools[name], stop=stop)))
     empty = True
     try:
         for batch in loader:
@@ -161,9 +162,15 @@ class _ReachedError(Exception):
     """The layer has seen the batch; what is behind it need not run."""
 
 
-def _adding(pool: _Pool, *, stop: bool) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def add(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        pool.add(arguments[0])
+def _adding(name: str, pool: _Pool, *, stop: bool) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def add(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        values = arguments[0]
+        pool.add(values)
+        if norm.training and values.numel() == values.shape[1]:
+            raise BnfoldError(
+                f"{name or 'the BatchNorm'}: a batch with a single value a channel cannot be normalised by itself; "
+                "give batches of another size, or layer_by_layer=True"
+            )
         if stop:
             raise _ReachedError
 

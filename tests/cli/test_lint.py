@@ -178,6 +178,18 @@ def test_what_is_no_model_exits_with_2(tmp_path, command, content) -> None:
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.parametrize(("name", "message"), [
+    ("net.py", "give the name of the network, {path}:NAME; it has: Net"),
+    ("net.pt2", "a program has no training mode to look at: give its .onnx file, or its code"),
+])  # fmt: skip
+def test_code_without_its_network_is_told_from_an_onnx_file(tmp_path, command, name, message) -> None:
+    path = tmp_path / name
+    path.write_text("def Net(): ...")
+    code, out, err = command("lint", path)
+    assert (code, out) == (2, "")
+    assert message.format(path=path) in err
+
+
 def test_refuses_to_write_its_report_over_the_model(model, command) -> None:
     before = model.read_bytes()
     assert command("lint", model, "--report", f"json={model}")[0] == 2
@@ -259,7 +271,7 @@ def test_a_network_of_the_zoo_is_linted_with_its_weights(command, monkeypatch) -
     ("arguments", "words"),
     [
         (["NET:Net"], "what does it take? Give --input-shape"),
-        (["NET"], "give the name of the network in it"),
+        (["NET"], "it has: Net, Two"),
         (["NET:Nothing", "--input-shape", "Nx3x8x8"], "Nothing"),
         (["NET:Net", "--input-shape", "Nx4x8x8"], "does not take"),
         (["NET:Net", "--input-shape", "Nx3x8x8", "--weights", "none.pt"], "none.pt: no such file"),

@@ -1,6 +1,7 @@
 """What is left of a run that is killed, and that it goes on to the same bytes."""
 
 import json
+import resource
 import shutil
 import signal
 import time
@@ -13,6 +14,7 @@ from bnfold.errors import BnfoldError, ModelFileError
 from bnfold.reporting.document import Text
 from bnfold.reporting.training import document
 from bnfold.training import train
+from bnfold.training.checkpoints import Checkpoint
 from tests.helpers import children
 
 EPOCHS, STEPS = 3, 1347 // 64
@@ -59,7 +61,8 @@ def outcome(folder):
     ("dropout", LOSS, STEPS + 7, 1),  # between two steps of the second
     ("adamw", LOSS, 2 * STEPS + 1, 2),  # at the first step of the third
     ("adamw", "bnfold.training.loop._score", 4, 1),  # when the second is judged
-    ("adamw", CHECKPOINT, 2, 1),  # the second is logged, and not kept
+    ("adamw", CHECKPOINT, 2, 1),  # the second is over, and neither logged nor kept
+    ("adamw", LOGGED, 2, 1),  # the second is logged, and not kept
     ("dropout", LOGGED, 3, 2),  # the third is written, and not in its place
     ("adamw", "bnfold.modelfile.staging._publish", 2, 3),  # one of the results is in its place, the others are not
     ("adamw", "bnfold.training.checkpoints.Checkpoint.discard", 2, 3),  # all is done but for the checkpoint
@@ -180,6 +183,62 @@ def test_what_is_no_checkpoint_is_an_error(killed, tmp_path, content):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-100] if content == "cut" else content)
     with pytest.raises(ModelFileError, match="no checkpoint that can be read; --overwrite starts anew"):
+        train(**killed, resume=True)
+
+
+def test_a_byte_that_changed_is_noticed(killed, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1  # in the middle of some weights
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)  # torch does not look
+    with pytest.raises(ModelFileError, match="no checkpoint that can be read; --overwrite starts anew"):
+        train(**killed, resume=True)
+
+
+@pytest.mark.parametrize("change", [
+    lambda state: state.pop("identity"),
+    lambda state: state.update(identity=[1]),
+    lambda state: state.pop("module"),
+    lambda state: state["module"].popitem(),
+    lambda state: state.update(generators=[]),
+    lambda state: state.update(shuffling=torch.zeros(3, dtype=torch.uint8)),
+    lambda state: state["history"][0].pop("loss"),
+])  # fmt: skip
+def test_a_checkpoint_of_other_parts_is_an_error(killed, tmp_path, change):
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(ModelFileError, match="no checkpoint that can be read; --overwrite starts anew"):
+        train(**killed, resume=True)
+
+
+def test_on_a_full_disk_it_says_so_and_keeps_the_checkpoint_before(tmp_path):
+    settings = {"name": "mlp", "epochs": 3, "output": tmp_path}
+    assert children.end(children.start(with_a_full_disk, settings, "cannot be written: File too large")) == 0
+    assert names(tmp_path) == ["checkpoint.pt", "metrics.jsonl"]
+    assert train(**settings, resume=True).resumed_after == 1
+
+
+def with_a_full_disk(settings, message):
+    """Train; from the second epoch on no file can grow beyond a few kilobytes."""
+    keep = Checkpoint.keep
+
+    def keep_and_fill(self, run):
+        if len(run.history) == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+        keep(self, run)
+
+    Checkpoint.keep = keep_and_fill
+    with pytest.raises(ModelFileError, match=message):
+        train(**settings)
+
+
+def test_a_log_that_cannot_be_written_is_an_error(killed, tmp_path):
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(ModelFileError, match="cannot be written: Is a directory"):
         train(**killed, resume=True)
 
 

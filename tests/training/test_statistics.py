@@ -140,11 +140,19 @@ def test_what_has_no_statistics_is_an_error_and_changes_nothing(layer_by_layer):
     norm = nn.BatchNorm1d(2)
     with pytest.raises(BnfoldError, match="no batch"):
         recompute_statistics(norm, [], layer_by_layer=layer_by_layer)
-    if layer_by_layer:  # else torch itself refuses a batch of one row
-        with pytest.raises(BnfoldError, match="a single value a channel"):
-            recompute_statistics(norm, [torch.ones(1, 2)], layer_by_layer=True)
+    with pytest.raises(BnfoldError, match="a single value a channel"):
+        recompute_statistics(norm, [torch.ones(1, 2)], layer_by_layer=layer_by_layer)
     assert norm.training
     assert (norm.running_mean == 0).all()
+
+
+def test_a_last_batch_of_one_row_is_pooled_layer_by_layer_and_refused_in_one_pass():
+    model, rows = nn.Sequential(nn.BatchNorm1d(3)), torch.randn(9, 3)
+    assert recompute_statistics(model, rows.split(4), layer_by_layer=True) == 1
+    torch.testing.assert_close(model[0].running_var, rows.var(0))
+    with pytest.raises(BnfoldError, match=r"^0: a batch with a single value a channel .* or layer_by_layer=True$"):
+        recompute_statistics(model, rows.split(4))
+    assert model[0].track_running_stats
 
 
 def test_an_iterator_that_would_be_empty_in_the_second_pass_is_refused(model, data):

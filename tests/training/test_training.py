@@ -231,6 +231,13 @@ def test_a_loss_that_explodes_is_an_error_and_writes_nothing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_score_that_explodes_with_the_last_step_is_an_error_and_writes_nothing(tmp_path):
+    with pytest.raises(BnfoldError, match="the score of epoch 1 is not finite: try a smaller --lr"):
+        train("decoder", output=tmp_path / "new", epochs=1, batch_size=1347, lr=1e30)
+
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_loss_that_explodes_later_leaves_no_checkpoint_that_would_come_to_the_same(tmp_path, monkeypatch):
     calls = iter(range(30))  # in the second epoch
     cross_entropy = torch.nn.functional.cross_entropy

@@ -214,6 +214,29 @@ def test_grey_pictures_have_one_channel(tmp_path):
     assert data.load(f"folder:{tmp_path}").train_inputs.shape == (6, 1, 4, 6)
 
 
+def test_pictures_of_16_bits_are_not_cut_off_at_255(tmp_path):
+    grey = np.array([[0, 257], [32896, 65535]], np.uint16)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for number in "12":
+            Image.fromarray(grey).save(tmp_path / name / f"{number}.png")
+    found = data.load(f"folder:{tmp_path}").train_inputs
+    assert (found.shape, found.dtype) == ((2, 1, 2, 2), np.float32)
+    np.testing.assert_allclose(found[0, 0] * 65535, grey, rtol=1e-6)
+    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "b" / "3.tif")
+    with pytest.raises(ModelFileError, match=r"3\.tif: no picture can be read there: pixels of mode F have no white"):
+        data.load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_of_two_pictures_a_class_one_is_held_out(tmp_path, classes):
+    for name in "abcde"[:classes]:
+        for number in (1, 2):
+            picture(tmp_path / name / f"{number}.pgm", number, mode="L")
+    found = data.load(f"folder:{tmp_path}")
+    assert sorted(found.train_targets) == sorted(found.held_out_targets) == list(range(classes))
+
+
 def test_pictures_that_make_no_data_set_are_an_error(tmp_path):
     with pytest.raises(ModelFileError, match="no such directory"):
         data.load(f"folder:{tmp_path / 'none'}")

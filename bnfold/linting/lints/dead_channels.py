@@ -67,7 +67,7 @@ def _causes(numbers: Numbers) -> str:
 
 def _advice(norm: BatchNorm, saved: int, parameters: int) -> str:
     if norm.shrinkage is None:
-        return "they cannot be taken out here alone: other ops read them, or what they are added to"
+        return "they cannot be taken out here alone: they are outputs, or other ops read them, or their sum with others"
     layers = listed([str(layer) for layer in norm.shrinkage.layers])
     share = f", {saved / parameters:.1%} of the network" if parameters else ""
     return f"take them out of {layers}: {count(saved, 'parameter')} fewer{share}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def split(
     source: str,
     classes: tuple[str, ...],
 ) -> Dataset:
-    """Hold out a quarter of each class, always the same one.
+    """Hold out a quarter of each class, always the same one; of fewer than 4 a class as many rows as there are classes.
 
     Raises:
         MissingDependencyError: scikit-learn is not installed.
@@ -61,8 +62,9 @@ def split(
     require("sklearn")
     from sklearn.model_selection import train_test_split
 
+    held_out = max(math.ceil(_HELD_OUT_SHARE * len(labels)), len(classes))
     train_inputs, held_out_inputs, train_targets, held_out_targets = train_test_split(
-        inputs, labels, test_size=_HELD_OUT_SHARE, stratify=labels, random_state=_SPLIT_SEED
+        inputs, labels, test_size=held_out, stratify=labels, random_state=_SPLIT_SEED
     )
     return Dataset(
         name=name,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
 
 __all__ = ["load_folder"]
 
@@ -64,8 +65,8 @@ def _stacked(paths: list[Path]) -> NDArray[np.float32]:
     for path in paths:
         try:
             with Image.open(path) as image:
-                pictures.append(np.asarray(image.convert("L" if image.mode in {"1", "L"} else "RGB")))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+                pictures.append(_pixels(image))
+        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             raise ModelFileError(f"{path}: no picture can be read there: {error}") from error
         if pictures[-1].shape[:2] != pictures[0].shape[:2]:
             sizes = ["×".join(map(str, one.shape[1::-1])) for one in (pictures[-1], pictures[0])]
@@ -74,3 +75,17 @@ def _stacked(paths: list[Path]) -> NDArray[np.float32]:
         pictures = [one if one.ndim > 2 else np.repeat(one[:, :, None], 3, axis=2) for one in pictures]  # grey too
         return (np.stack(pictures).transpose(0, 3, 1, 2) / np.float32(255)).astype(np.float32)
     return (np.stack(pictures)[:, None] / np.float32(255)).astype(np.float32)
+
+
+def _pixels(image: Picture) -> NDArray[np.generic]:
+    """Grey [height, width] or RGB [height, width, 3], from 0 to 255: uint8, or float32 where there are 16 bits.
+
+    Raises:
+        ValueError: Nobody says what white is.
+    """
+    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
+        wide: NDArray[np.float32] = np.divide(np.asarray(image), 257, dtype=np.float32)
+        return wide  # Pillow itself would cut 16 bits off at 255
+    if image.mode in {"F", "I"}:
+        raise ValueError(f"pixels of mode {image.mode} have no white; store 8 or 16 bits")
+    return np.asarray(image.convert("L" if image.mode in {"1", "L"} else "RGB"))

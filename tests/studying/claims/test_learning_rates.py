@@ -32,6 +32,8 @@ def runs(*, usable=(1, 10, 1, 0.01, 0.1), epochs=(8, 4, 7, 3, 2), same=9, quick=
     (runs(usable=(1, 1, 1, 0.01, 0.1)), "nnynyy", "does not"),
     (runs(epochs=(8, 7, 10, 3, 2)), "ynyyyy", "does not"),
     (runs(epochs=(8, 7, 10, 3, 2), quick=True), "yyyyyy", "reproduces"),
+    (runs(usable=(0.1, 0.3, 0.1, 0.1, 0.3)), "yyyyyy", "reproduces"),  # 3 × 0.1 is more than 0.3 to a computer
+    (runs(usable=(0, 0, 0, 0, 0)), "nnnnnn", "does not"),  # nobody learns anything
 ])  # fmt: skip
 def test_the_rule(found, holds, verdict) -> None:
     assert holding(CLAIM, found) == holds
