@@ -33,7 +33,7 @@ _WIDER = {
     "float16": ("float32", "float64"),
     "float32": ("float64",),
 }
-_PREFIXES = ("module.", "_orig_mod.")
+_WRAPPERS = 3  # around a network, each with a prefix: DistributedDataParallel, torch.compile, a LightningModule
 
 
 def load_weights(module: nn.Module, path: Path, *, strict: bool = True) -> tuple[str, ...]:
@@ -142,12 +142,16 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _unprefixed(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes that every name has, and none of the module's."""
-    for prefix in _PREFIXES * 2:
-        is_everywhere = bool(weights) and all(name.startswith(prefix) for name in weights)
-        if is_everywhere and not any(name.startswith(prefix) for name in expected):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
+    """Without the prefixes that every name has, and none of the module's, where that leads to the module's names."""
+    found = weights
+    for _ in range(_WRAPPERS):
+        if not found or found.keys() & expected.keys():
+            break
+        prefix = "".join(next(iter(found)).partition(".")[:2])
+        if not all(name.startswith(prefix) for name in found) or any(name.startswith(prefix) for name in expected):
+            break
+        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    return found if found.keys() & expected.keys() else weights
 
 
 def _fill_counters(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:

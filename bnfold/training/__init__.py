@@ -22,6 +22,7 @@ For any module, also without this loop (``examples/own_network/`` shows each):
     shift.py        running statistics against what the input is like
     covariate.py    how gradients turn because the layers in front have moved
     probes.py       gradients by layer, and saturated activations
+    hooks.py        what all of these look at
 """
 
 from bnfold.training.loop import train

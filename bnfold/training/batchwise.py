@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bnfold.training.hooks import first_argument
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
     kept = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
-    handles = [norm.register_forward_pre_hook(_take_over) for norm in norms]
+    handles = [norm.register_forward_pre_hook(_take_over, with_kwargs=True) for norm in norms]
     try:
         yield model
     finally:
@@ -52,8 +53,8 @@ def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
             part.training = training
 
 
-def _take_over(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+def _take_over(norm: nn.Module, arguments: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
     """Make the batch's statistics those that the BatchNorm runs with."""
-    rows = arguments[0].detach().transpose(0, 1).flatten(1)
+    rows = first_argument(arguments, named).detach().transpose(0, 1).flatten(1)
     norm.running_mean.copy_(rows.mean(1))  # type: ignore[operator]
     norm.running_var.copy_(rows.var(1, correction=0))  # type: ignore[operator]

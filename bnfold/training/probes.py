@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from bnfold.training.hooks import first_argument
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -60,15 +62,15 @@ def preactivations(
     found: dict[str, Tensor] = {}
     watched = copy.deepcopy(module)
 
-    def keeping(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            found[name] = arguments[0].detach().clone()  # an activation in place would overwrite it
+    def keeping(name: str) -> Callable[..., None]:
+        def keep(_: nn.Module, arguments: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+            found[name] = first_argument(arguments, named).detach().clone()  # an activation in place would overwrite it
 
         return keep
 
     names = [name for name, part in watched.named_modules() if isinstance(part, kinds)]
     for name in names:
-        watched.get_submodule(name).register_forward_pre_hook(keeping(name))
+        watched.get_submodule(name).register_forward_pre_hook(keeping(name), with_kwargs=True)
     with torch.no_grad():
         watched(inputs)
     return {name: found[name] for name in names if name in found}

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnfold.errors import BnfoldError
+from bnfold.training.hooks import first_argument
 from bnfold.zoo.dependencies import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from torch import Tensor, nn
     from torch.nn.modules.batchnorm import _BatchNorm
@@ -141,7 +142,7 @@ def _pool(
     handles = []
     for name, norm in norms:
         pools[name] = _Pool()
-        handles.append(norm.register_forward_pre_hook(_adding(name, pools[name], stop=stop)))
+        handles.append(norm.register_forward_pre_hook(_adding(name, pools[name], stop=stop), with_kwargs=True))
     empty = True
     try:
         for batch in loader:
@@ -162,9 +163,9 @@ class _ReachedError(Exception):
     """The layer has seen the batch; what is behind it need not run."""
 
 
-def _adding(name: str, pool: _Pool, *, stop: bool) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def add(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        values = arguments[0]
+def _adding(name: str, pool: _Pool, *, stop: bool) -> Callable[..., None]:
+    def add(norm: nn.Module, arguments: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+        values = first_argument(arguments, named)
         pool.add(values)
         if norm.training and values.numel() == values.shape[1]:
             raise BnfoldError(

@@ -110,7 +110,9 @@ def test_torchs_own_files_are_read(suffix, module, state, tmp_path):
 
 
 @pytest.mark.parametrize("holder", ["state_dict", "model_state_dict", "model", "ema"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod.", "model.", "net.module."]
+)
 def test_a_checkpoint_and_the_prefixes_of_wrappers_are_seen_through(holder, prefix, module, state, tmp_path):
     wrapped = {f"{prefix}{name}": tensor for name, tensor in state.items()}
     torch.save({"epoch": 3, "optimizer": {"lr": 0.1}, holder: wrapped}, tmp_path / "w.pt")

@@ -10,7 +10,9 @@ from torch import nn
 
 from bnfold.errors import BnfoldError
 from bnfold.training import recompute_statistics
+from bnfold.training.batchwise import batch_statistics
 from bnfold.training.norms import Norm, set_norms
+from bnfold.training.probes import saturation
 
 ROWS = 53  # 16 + 16 + 16 + 5
 
@@ -189,3 +191,20 @@ def test_the_example_in_the_documentation_runs():
     found = {}
     exec(example, found)  # noqa: S102 - it is ours
     assert (found["model"][1].running_mean != 0).all()
+
+
+def test_layers_that_are_called_by_name_are_pooled_and_probed():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.gate = nn.BatchNorm1d(3), nn.Sigmoid()
+
+        def forward(self, x):
+            return self.gate(input=self.norm(input=x))
+
+    model, rows = Named(), torch.randn(8, 3)
+    recompute_statistics(model, [rows[:5], rows[5:]])
+    torch.testing.assert_close(model.norm.running_mean, rows.mean(0))
+    assert saturation(model, rows).keys() == {"gate"}
+    with batch_statistics(model) as watched:
+        torch.testing.assert_close(watched(rows), model.train()(rows))
