@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TITLE", "answer", "background", "document", "environment", "heading", "numbers", "overview", "suite"]
 
 TITLE = "BatchNorm: what the lecture claims, and what is so"
+_RULE = "Rule of the verdict, in a full run (a quick one has wider limits, which stand with what was seen)"
 _STYLES: dict[str, Style] = {"reproduces": "good", "partly": "warning", "does not": "bad"}
 
 
@@ -74,7 +75,7 @@ def answer(claim: ClaimResult) -> tuple[Block, ...]:
 def background(claim: ClaimResult) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Heads, each with its paragraphs."""
     says = claim.explanation
-    return ("What the lecture leaves out", says.omits), ("Set-up", says.setup), ("Rule of the verdict", says.rule)
+    return ("What the lecture leaves out", says.omits), ("Set-up", says.setup), (_RULE, says.rule)
 
 
 def numbers(claim: ClaimResult) -> Iterator[tuple[str, Table]]:
