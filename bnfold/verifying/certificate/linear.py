@@ -146,7 +146,7 @@ def product_of(node: ir.Node, constants: Constants) -> Linear | None:
         if shape is None or len(shape) < 3:
             return None
         group = int(attribute(node, "group", 1))
-        if shape[0] % group:
+        if group < 1 or shape[0] % group:
             return None
         return Linear(node, 1, group, 1, 1, pads=_pads(node, shape))
     if kind == "Gemm" and len(_shape(node.inputs[1], constants) or ()) == 2:
