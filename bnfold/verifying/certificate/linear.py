@@ -115,6 +115,11 @@ class Linear:
         """What a scale, and a shift, for each row may be."""
         return ahead.along(self.out_axis, outputs)
 
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """The inputs, beside weights and bias, that must be what they were."""
+        return ()
+
     def changed_beside(self, constants: Constants, theirs: Linear, others: Constants) -> bool:
         """Whether a constant changed that neither weights nor bias are."""
         return False
