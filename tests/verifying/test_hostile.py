@@ -82,6 +82,6 @@ def test_an_oracle_that_takes_too_long_leaves_the_tolerance(monkeypatch):
 )  # fmt: skip
 def test_a_graph_that_makes_no_sense_is_told_by_the_runtime_that_refuses_it(reference, candidate):
     text = """g (float[N, 4, 6, 6] x, float[4, 4, 1, 1] w, float[4] b, float[4] var, int64[1, 2] axes)
-        => (float[N, 4, P, Q] y) {{ {} }}"""
+        => (float[N, 4, P, Q] y) <float[N, 4, 6, 6] n> {{ {} }}"""
     with pytest.raises(ExecutionError, match="refuses"):
         verify(*(example(text.format(nodes), dtype="float") for nodes in (reference, candidate)))
