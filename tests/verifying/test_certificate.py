@@ -687,3 +687,27 @@ def test_what_reads_the_type_of_a_tensor_alone_is_no_operator_behind_it():
     array[0, 1] *= np.float32(1.001)
     put(weight, array)
     assert {one.constant for one in certify(reference, candidate).of(Finding.WRONG)} == {"w2"}
+
+
+@pytest.mark.parametrize(("off", "counted"), [(0.0, [2, 0, 0]), (1e-6, [1, 0, 1])])
+def test_a_fold_in_float16_that_is_stored_in_float32_is_rounded_once(off, counted):
+    """onnxruntime folds a float16 model so, where it computes it in float32: numbers of float16 behind a Cast."""
+    parameters = "float[3,3,1,1] v, float[4,3,3,3] w, float[4] b"
+    reference = example(
+        f"""g (float[N,3,6,6] x, {parameters}, float[4] scale, float[4] bias, float[4] mean, float[4] var)
+            => (float[N,4,4,4] y) {{
+            a = Conv (x, v) r = Relu (a) h = Conv (r, w, b) y = BatchNormalization (h, scale, bias, mean, var) }}""",
+        dtype="float16",
+    )
+    folded = bnfold.fold(reference).model
+    candidate = parse(
+        f"""g (float16[N,3,6,6] x, {parameters}) => (float16[N,4,4,4] y) {{
+            wide = Cast <to = 1> (x) a = Conv (wide, v) r = Relu (a) h = Conv (r, w, b) y = Cast <to = 10> (h) }}"""
+    )
+    constants = [folded.graph.node(0).inputs[1], *folded.graph.node(2).inputs[1:]]
+    for old, value in zip(constants, list(candidate.graph.inputs)[1:], strict=True):
+        candidate.graph.inputs.remove(value)
+        array = old.const_value.numpy().astype(np.float32)
+        array.flat[0] *= 1 + (off if value.name == "w" else 0.0)  # no number of float16 any more
+        set_constant(candidate, value, array)
+    assert counts(certify(reference, candidate)) == counted

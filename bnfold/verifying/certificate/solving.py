@@ -37,7 +37,7 @@ from bnfold.verifying.certificate.reading import (
     rank_of,
 )
 from bnfold.verifying.certificate.result import Finding, WeightCheck
-from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps
+from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps, without_widening
 from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
 
 if TYPE_CHECKING:
@@ -232,6 +232,7 @@ class _Solver:
         old, new = self._constants.array(slot[0]), self._others.array(slot[1])
         if old is None or new is None or old.dtype.kind in "iub" or new.dtype.kind in "iub":
             return nothing, "its weights are no floats"
+        new = without_widening(new, old.dtype)
         rows, their_rows = linear.rows(old), theirs.rows(new)
         outputs, inputs, _ = rows.shape
         same = linear.group == theirs.group and same_attributes(linear.node, theirs.node)
@@ -319,7 +320,9 @@ class _Solver:
             return _cancelled(total - scale * stored, size)
         value = given(theirs.node, theirs.bias_slot)
         tensor, codes = self._others.array(value), codes_of(value, self._others)
-        dtype = self._stored_dtype(theirs) if tensor is None else tensor.dtype
+        if tensor is not None and codes is None:
+            tensor = without_widening(tensor, self._stored_dtype(linear, self._constants))
+        dtype = self._stored_dtype(theirs, self._others) if tensor is None else tensor.dtype
         unit = None if codes is None else theirs.bias_of(codes.step, total.size).astype(np.float64)
         shift = _choose_shift(total, scale, stored, dtype, linear.along(visit.reach, total.size)[1], unit)
         with np.errstate(all="ignore"):
@@ -338,8 +341,8 @@ class _Solver:
         visit.drafts.append(self._term_draft(node, name or "", numbers, expecting, visit, same=same, unit=unit))
         return shift
 
-    def _stored_dtype(self, linear: Linear) -> np.dtype[Any]:
-        tensor = self._others.array(linear.node.inputs[linear.weight])
+    def _stored_dtype(self, linear: Linear, constants: Constants) -> np.dtype[Any]:
+        tensor = constants.array(linear.node.inputs[linear.weight])
         return np.dtype(np.float32) if tensor is None else tensor.dtype
 
     def _term_draft(
@@ -424,9 +427,10 @@ class _Solver:
         if slot is None or their_slot is None or (node.op_type in {"Sub", "Div"} and (slot, their_slot) != (1, 1)):
             return None
         old = self._constants.numbers(node.inputs[slot])
-        stored = self._others.array(other.inputs[their_slot])
-        if old is None or stored is None or stored.dtype.kind in "iub":
+        stored, own = self._others.array(other.inputs[their_slot]), self._constants.array(node.inputs[slot])
+        if old is None or own is None or stored is None or stored.dtype.kind in "iub":
             return None
+        stored = without_widening(stored, own.dtype)
         sign = -1.0 if node.op_type == "Sub" else 1.0
         name = other.inputs[their_slot].name or ""  # type: ignore[union-attr]
         same = old.shape == stored.shape and np.array_equal(old, stored)
