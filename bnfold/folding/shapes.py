@@ -118,6 +118,7 @@ class Shapes:
                 arguments=self._arguments(function),
             )
             self._learn(found)
+        self._read_statistics(model)
 
     def __getitem__(self, value: ir.Value) -> Shape | None:
         """The shape of a tensor, or None when not even its number of axes is known."""
@@ -167,6 +168,19 @@ class Shapes:
                 self._shapes[value] = shape
             if dtype is not None:
                 self._dtypes[value] = dtype
+
+    def _read_statistics(self, model: ir.Model) -> None:
+        """As many channels as a BatchNormalization has means: what makes up its scale at run time may ask for them."""
+        for node in _nodes(model):
+            if node.op_type != "BatchNormalization" or node.domain != "":
+                continue
+            mean = self._constants.tensor(find_input(node, 3))
+            if mean is None or len(mean.shape) != 1:
+                continue
+            for value in (node.inputs[0], node.outputs[0]):
+                shape = self[value] if value is not None else None
+                if value is not None and shape is not None and len(shape) > 1 and not isinstance(shape[1], int):
+                    self._shapes[value] = (shape[0], mean.shape.numpy()[0], *shape[2:])
 
     def _arguments(self, function: ir.Function) -> dict[ir.Value, Found]:
         """The type and shape of inputs of a function, as far as all callers agree on them."""

@@ -40,7 +40,7 @@ from bnfold.runtime.inputs import only_tensors
 from bnfold.runtime.isolation import TIMEOUT
 from bnfold.runtime.sessions import Refusal
 from bnfold.runtime.sources import opened
-from bnfold.verifying.certificate import GraphChange, certify
+from bnfold.verifying.certificate import Certificate, GraphChange, certify
 from bnfold.verifying.comparison import Check, Comparison, Divergence, OutputFigures, Verdict
 from bnfold.verifying.expense import Oracle
 from bnfold.verifying.interface import compare_interfaces
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from bnfold.runtime.input_files import Source
     from bnfold.runtime.sessions import Array, Feeds, Outputs
     from bnfold.runtime.sources import Opened
-    from bnfold.verifying.certificate import Certificate
     from bnfold.verifying.locating import Located
     from bnfold.verifying.settings import Compared
 
@@ -146,7 +145,7 @@ def verify(
         only_tensors(left.model, left.name, are_given=inputs is not None)
         _check_names(limits, left)
         checks = compare_interfaces(left.model, right.model)
-        weights = certify(left.model, right.model)
+        weights = _certified(left.model, right.model)
         if _failed(checks):
             checks += check_structure(weights, None)
             checks.append(Check("outputs", Verdict.NOTE, "not compared: the interfaces differ"))
@@ -211,6 +210,14 @@ def verify(
         divergence=None if located is None else located.divergence,
         changes=weights.changes,
     )
+
+
+def _certified(reference: ir.Model, candidate: ir.Model) -> Certificate:
+    """The certificate; of a graph that makes no sense, which onnxruntime then refuses with a reason, there is none."""
+    try:
+        return certify(reference, candidate)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return Certificate(reason=f"the graphs cannot be compared: {type(error).__name__}: {error}")
 
 
 @contextmanager

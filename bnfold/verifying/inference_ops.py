@@ -1,8 +1,9 @@
-"""BatchNormalization and DequantizeLinear, for the reference evaluator.
+"""Operators of which the reference evaluator has a wrong version, or none.
 
 The evaluator's own version takes every BatchNormalization before opset 14 for one in training: it mixes the
 statistics of the batch into ``mean`` and ``var``, and would be a judge that is wrong. It has no DequantizeLinear before
-opset 19, and computes the later ones in float32.
+opset 19, and computes the later ones in float32. Its MeanVarianceNormalization is a function with constants of
+float32, and its Upsample only repeats.
 
 Imported only in the child process that runs the oracle: it needs onnx.reference.
 """
@@ -14,13 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops import op_resize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.floating]
 
-__all__ = ["BatchNormalization", "DequantizeLinear"]
+__all__ = ["BatchNormalization", "DequantizeLinear", "MeanVarianceNormalization", "Upsample"]
+
+_TINY = 1e-9  # what the operator adds to the standard deviation
 
 
 class BatchNormalization(OpRun):
@@ -70,3 +76,26 @@ def _along(parameter: NDArray[np.float64], shape: tuple[int, ...], axis: int, bl
     if block:
         return np.repeat(parameter, block, axis)[tuple(slice(size) for size in shape)]
     return parameter.reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])
+
+
+class MeanVarianceNormalization(OpRun):
+    """(x − mean)/(√var + 1e-9), both over some axes."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, axes: Sequence[int] | None = None) -> tuple[Array]:
+        over = tuple(axes or (0, 2, 3))
+        return ((x - x.mean(over, keepdims=True)) / (x.std(over, keepdims=True) + x.dtype.type(_TINY)),)
+
+
+class Upsample(op_resize.Resize):
+    """A Resize of before opset 10: the place x of the output is x/scale of the input, rounded down for ``nearest``."""
+
+    op_domain = ""
+
+    def _run(  # type: ignore[override]
+        self, x: Array, given: Array | None = None, *, mode: str | None = None, scales: Sequence[float] | None = None
+    ) -> tuple[Array]:
+        how = {"mode": mode or "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+        (y,) = super()._run(x, None, scales if given is None else given, **how)
+        return (y,)

@@ -14,6 +14,7 @@ threshold makes another shape or another function when it moves, as far from the
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,13 +55,14 @@ def run(
     Raises:
         ExecutionError: onnxruntime refuses the model.
     """
+    model = modelfile.load(path)
+    InlinePass()(model)  # a call of a function does not tell what it reads its arguments for
+    weights = _weights_of(model)
     outputs = []
-    for seed in range(count):
-        model = modelfile.load(path)
-        InlinePass()(model)  # a call of a function does not tell what it reads its arguments for
-        move(model, seed)
-        with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
-            neighbour = Path(folder, "neighbour.onnx")
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
+        neighbour = Path(folder, "neighbour.onnx")
+        for seed in range(count):
+            _move(weights, seed)
             modelfile.save(model, neighbour)
             outputs.append(sessions.run(neighbour, level, feeds, provider))
     return outputs
@@ -68,19 +70,52 @@ def run(
 
 def move(model: ir.Model, seed: int) -> None:
     """Move one weight in three of a model, in place, to the next float above or below."""
+    _move(_weights_of(model), seed)
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A constant that moves.
+
+    Attributes:
+        holder: The initializer, or the Constant node.
+        tensor: What it is in the model itself.
+        is_quantised: Whether it is read as quantised numbers.
+    """
+
+    holder: ir.Value | ir.Node
+    tensor: ir.TensorProtocol
+    is_quantised: bool
+
+    def put(self, tensor: ir.TensorProtocol) -> None:
+        """Give the model another one."""
+        if isinstance(self.holder, ir.Value):
+            self.holder.const_value = tensor
+        else:
+            self.holder.attributes["value"] = ir.AttrTensor("value", tensor)
+
+
+def _move(weights: Sequence[_Weight], seed: int) -> None:
     rng = np.random.default_rng(seed)
+    for weight in weights:
+        weight.put(_moved(weight.tensor, rng, is_quantised=weight.is_quantised))
+
+
+def _weights_of(model: ir.Model) -> list[_Weight]:
     data = _data_of(model)
+    found = []
     for graph in modelfile.all_graphs(model):
         for value in graph.initializers.values():
-            if value.const_value is not None and _is_weight(value, value.const_value.size, data):
-                value.const_value = _moved(value.const_value, rng, is_quantised=_is_quantised(value))
+            tensor = value.const_value
+            if tensor is not None and _is_weight(value, tensor.size, data):
+                found.append(_Weight(value, tensor, _is_quantised(value)))
         for node in graph:
-            tensor = node.attributes.get("value")
-            if node.op_type != "Constant" or tensor is None or tensor.is_ref():
+            attribute = node.attributes.get("value")
+            if node.op_type != "Constant" or attribute is None or attribute.is_ref():
                 continue
-            if _is_weight(node.outputs[0], tensor.as_tensor().size, data):
-                moved = _moved(tensor.as_tensor(), rng, is_quantised=_is_quantised(node.outputs[0]))
-                node.attributes["value"] = ir.AttrTensor("value", moved)
+            if _is_weight(node.outputs[0], attribute.as_tensor().size, data):
+                found.append(_Weight(node, attribute.as_tensor(), _is_quantised(node.outputs[0])))
+    return found
 
 
 def _data_of(model: ir.Model) -> set[ir.Value]:

@@ -63,11 +63,17 @@ def check_structure(certificate: Certificate, fold: FoldResult | None) -> list[C
     joined = {node for entry in fold.merged for node in (*entry.nodes, entry.sum)}
     joined |= {node for entry in fold.folded for node in entry.through}  # the sum of one that went into its sibling
     taken = {one.node for entry in fold.folded for one in entry.into} | {entry.into.node for entry in fold.merged}
+    numbers: dict[str, set[str]] = {}
+    for one in (*(one for entry in fold.folded for one in entry.into), *(entry.into for entry in fold.merged)):
+        numbers.setdefault(one.node, set()).update(one.constants)
     # Of a row of constants that folded as one, the account names one.
     removed = [name for name, kind in certificate.removed if kind == "BatchNormalization" and name not in named]
     removed += [name for name, _ in certificate.joined if name not in named | joined]
     weights = [one for one in certificate.weights if one.is_changed and not one.is_in_body]
     changed = [one.node for one in weights if one.node not in taken | set(certificate.added)]
+    changed += [
+        f"{one.constant} of {one.node}" for one in weights if one.constant not in numbers.get(one.node, {one.constant})
+    ]
     bodies = len(weights) < sum(one.is_changed for one in certificate.weights)  # where nodes are not paired
     if other or (bodies and not (removed or changed)):  # repairs; or what no fold does
         return [Check("structure", Verdict.NOTE, _difference(certificate))]

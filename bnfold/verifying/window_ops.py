@@ -1,7 +1,8 @@
 """Convolutions and pools for the reference evaluator: the same numbers as its own, by matrix products.
 
 Of the evaluator's own, Conv builds all windows of a batch at once by indices, pooling visits every window in Python,
-and ConvTranspose raises where it has groups. Here windows are views of the padded input, read a few rows at a time.
+ConvTranspose raises where it has groups, LpPool takes the padding for a mean of the rest, and GlobalMaxPool takes all
+for images. Here windows are views of the padded input, read a few rows at a time.
 
 Imported only in the child process that runs the oracle: it needs onnx.reference.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["AveragePool", "Conv", "ConvTranspose", "MaxPool"]
+__all__ = ["AveragePool", "Conv", "ConvTranspose", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"]
 
 _ELEMENTS = 1 << 22  # of the matrix of windows, at a time: 32 MiB in float64
 
@@ -233,9 +234,50 @@ class AveragePool(OpRun):
         return (np.asarray(y / count, x.dtype),)
 
 
+class LpPool(OpRun):
+    """(Σ|x|ᵖ)^(1/p) over each window; padding adds nothing."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, **attributes: Any) -> tuple[Array]:
+        where, power = _pooled(x, attributes), attributes.get("p") or 2
+        y = np.zeros((*x.shape[:2], *where.count), x.dtype)
+        for _, tap in where.taps(where.padded(np.abs(x) ** power, 0)):
+            y += tap
+        return (np.asarray(y ** (1 / power), x.dtype),)
+
+
+class GlobalMaxPool(OpRun):
+    """The largest of each channel, over as many spatial axes as there are."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.max(_spatial(x), keepdims=True),)
+
+
+class GlobalLpPool(OpRun):
+    """(Σ|x|ᵖ)^(1/p) of each channel."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, **attributes: Any) -> tuple[Array]:
+        power = attributes.get("p") or 2
+        return (np.asarray((np.abs(x) ** power).sum(_spatial(x), keepdims=True) ** (1 / power), x.dtype),)
+
+
+def _spatial(x: Array) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim))
+
+
 def _pooled(x: Array, attributes: dict[str, Any]) -> Windows:
+    """The windows of a pool, without what no window of them holds: a kernel may be far larger than the input."""
     names = ("auto_pad", "dilations", "pads", "strides", "ceil_mode")
-    return windows(x.shape[2:], attributes["kernel_shape"], **{name: attributes.get(name) for name in names})
+    where = windows(x.shape[2:], attributes["kernel_shape"], **{name: attributes.get(name) for name in names})
+    # A place of the kernel lies beyond the padding in all windows if it does in the first.
+    sizes = zip(x.shape[2:], where.before, where.behind, where.dilations, strict=True)
+    held = (max(1, -(-(size + before + behind) // dilation)) for size, before, behind, dilation in sizes)
+    return replace(where, kernel=tuple(map(min, where.kernel, held)))
 
 
 def _last(index: Iterable[int | slice]) -> tuple[Any, ...]:

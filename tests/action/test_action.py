@@ -109,6 +109,7 @@ def test_other_arguments_are_handed_on(act, workspace) -> None:
         {"model": ""},
         {"command": "verify", "model": "a.onnx"},
         {"command": "train", "model": "a.onnx"},
+        {"command": "check", "model": "a.onnx", "candidate": "b c.onnx", "bench": "false"},
         {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "strict": "true"},
         {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "bench": "false"},
         {"command": "verify", "model": "a.onnx", "candidate": "b c.onnx", "output": "d.onnx"},

@@ -253,6 +253,25 @@ def test_the_number_of_channels_is_a_constant_whatever_the_batch(ends) -> None:
     assert not result.kept
 
 
+def test_means_say_how_many_channels_there_are_where_every_axis_is_open() -> None:
+    model = model_of("""
+        g (float[N,C,L] x, float[3] mean, float[3] var, float[2,3,1] w) => (float[N,2,L] y) {
+            channels = Shape <start = 1, end = 2> (x)
+            one = Constant <value_floats = [1.0]> ()
+            one_like = CastLike (one, x)
+            scale = Expand (one_like, channels)
+            zero = Constant <value_floats = [0.0]> ()
+            zero_like = CastLike (zero, x)
+            bias = Expand (zero_like, channels)
+            n = BatchNormalization (x, scale, bias, mean, var)
+            y = Conv (n, w)
+        }
+    """)
+    result = bnfold.fold(model)
+    assert not result.kept
+    assert len(result.model.graph) == 1
+
+
 def test_the_size_of_the_batch_is_no_constant() -> None:
     model = model_of("""
         g (float[N,3,5] x, float[1] scale, float[3] bias, float[3] mean, float[3] var) => (float[N,3,5] y) {

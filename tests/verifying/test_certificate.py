@@ -174,6 +174,26 @@ def test_the_structure_is_what_the_fold_names():
     assert result.folded[0].into[0].node in check.message
 
 
+def test_a_constant_that_the_fold_does_not_name_is_a_failure_of_its_structure():
+    """The variance of a BatchNormalization that takes another one in, say."""
+    reference = example(
+        """
+        g (float[N,4] x, float[4] scale, float[4] bias, float[4] mean, float[4] var, float[4] s, float[4] b,
+           float[4] m, float[4] variance) => (float[N,4] y) {
+            h = BatchNormalization (x, scale, bias, mean, var)
+            y = BatchNormalization (h, s, b, m, variance)
+        }""",
+        dtype="float",
+    )
+    result = bnfold.fold(reference)
+    (left,) = result.model.graph
+    value = left.inputs[4]
+    put(value, (value.const_value.numpy() * 1.001).astype(np.float32))
+    (structure,) = check_structure(certify(reference, result.model), result)
+    assert structure.verdict is Verdict.FAIL
+    assert f"{value.name} of {left.name or left.outputs[0].name}" in structure.message
+
+
 def test_without_a_fold_the_structure_is_told_and_not_judged():
     reference = small_resnet()
     comparison = verify(reference, bnfold.fold(reference).model)
@@ -294,8 +314,8 @@ def test_a_matmul_that_changed_places_with_a_reshape_is_certified_under_its_own_
     assert structure.verdict is Verdict.PASS
 
 
-@pytest.mark.parametrize("name", ["r", "b"])
-def test_what_stands_beside_the_input_of_a_recurrent_layer_must_stay(name):
+@pytest.mark.parametrize(("name", "counted"), [("r", [2, 1, 0]), ("b", [0, 0, 2])])
+def test_what_stands_beside_the_input_of_a_recurrent_layer_must_stay(name, counted):
     text = next(text for text in ops.recurrent.RecurrentRule.examples if "behind_convolutions" in text)
     reference = example(text, dtype="float")
     candidate = bnfold.fold(reference).model
@@ -303,7 +323,67 @@ def test_what_stands_beside_the_input_of_a_recurrent_layer_must_stay(name):
     array = value.const_value.numpy().copy()
     array[..., -1] += 1e-3  # of the half of the biases that stands beside the recurrent weights
     put(value, array)
-    assert {one.finding for one in certify(reference, candidate).weights} == {Finding.OPEN}
+    assert counts(certify(reference, candidate)) == counted
+
+
+def moved_past(nodes, *, opset=20):
+    """x → affine → nodes → Conv, as t and u, and a fold that takes the scale past the nodes, right or wrong."""
+    text = f"""
+        g (float[N,4,6,6] x, float[4] positive_scale, float[4] zero, float[4] zeros, float[4] var, float[3,4,1,1] w)
+                => (float[N,3,P,Q] y) {{
+            t = BatchNormalization (x, positive_scale, zero, zeros, var)
+            {nodes}
+            y = Conv (u, w)
+        }}"""
+    reference = helpers.example(text, dtype="float", opset=opset)
+    candidate = reference.clone()
+    norm = candidate.graph.node(0)
+    scale, var, weight = (
+        candidate.graph.initializers[name].const_value.numpy().astype(np.float64)
+        for name in ("positive_scale", "var", "w")
+    )
+    factor = scale / np.sqrt(var + np.float64(np.float32(1e-5)))
+    put(candidate.graph.initializers["w"], (weight * factor[:, None, None]).astype(np.float32))
+    norm.outputs[0].replace_all_uses_with(norm.inputs[0])
+    candidate.graph.remove(norm, safe=True)
+    return reference, candidate
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "u = Relu (t)",
+        "pads = Constant <value_ints = [0, 0, 1, 1, 0, 0, 1, 1]> () u = Pad (t, pads)",
+        "u = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (t)",
+        's = Constant <value_floats = [1.0, 1.0, 2.0, 2.0]> () u = Resize <mode = "linear"> (t, , s)',
+        "a = Cast <to = 11> (t) u = Cast <to = 1> (a)",
+    ],
+)
+def test_a_scale_passes_what_it_makes_no_difference_to(nodes):
+    assert counts(certify(*moved_past(nodes))) == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "a = Cast <to = 6> (t) u = Cast <to = 1> (a)",
+        "a = Cast <to = 9> (t) u = Cast <to = 1> (a)",
+        """pads = Constant <value_ints = [0, 0, 1, 1, 0, 0, 1, 1]> () v = Constant <value_float = 3.0> ()
+           u = Pad (t, pads, v)""",
+        "pads = Constant <value_ints = [0, 1, 0, 0, 0, -1, 0, 0]> () u = Pad (t, pads)",
+        """roi = Constant <value_floats = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.5, 1.5]> ()
+           s = Constant <value_floats = [1.0, 1.0, 2.0, 2.0]> ()
+           u = Resize <mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize",
+                       extrapolation_value = 5.0> (t, roi, s)""",
+        "a = Sigmoid (t) u = Mul (t, a)",
+        "ax = Constant <value_ints = [1]> () a = Softmax <axis = 1> (t) u = Mul (t, a)",
+    ],
+)
+def test_a_scale_past_what_does_not_let_it_is_not_certified(nodes):
+    certificate = certify(*moved_past(nodes))
+    assert certificate.of(Finding.OPEN)
+    (check,) = check_weights(certificate, is_ours=False)
+    assert check.verdict is Verdict.NOTE
 
 
 QUANTISED = """
@@ -607,3 +687,27 @@ def test_what_reads_the_type_of_a_tensor_alone_is_no_operator_behind_it():
     array[0, 1] *= np.float32(1.001)
     put(weight, array)
     assert {one.constant for one in certify(reference, candidate).of(Finding.WRONG)} == {"w2"}
+
+
+@pytest.mark.parametrize(("off", "counted"), [(0.0, [2, 0, 0]), (1e-6, [1, 0, 1])])
+def test_a_fold_in_float16_that_is_stored_in_float32_is_rounded_once(off, counted):
+    """onnxruntime folds a float16 model so, where it computes it in float32: numbers of float16 behind a Cast."""
+    parameters = "float[3,3,1,1] v, float[4,3,3,3] w, float[4] b"
+    reference = example(
+        f"""g (float[N,3,6,6] x, {parameters}, float[4] scale, float[4] bias, float[4] mean, float[4] var)
+            => (float[N,4,4,4] y) {{
+            a = Conv (x, v) r = Relu (a) h = Conv (r, w, b) y = BatchNormalization (h, scale, bias, mean, var) }}""",
+        dtype="float16",
+    )
+    folded = bnfold.fold(reference).model
+    candidate = parse(
+        f"""g (float16[N,3,6,6] x, {parameters}) => (float16[N,4,4,4] y) {{
+            wide = Cast <to = 1> (x) a = Conv (wide, v) r = Relu (a) h = Conv (r, w, b) y = Cast <to = 10> (h) }}"""
+    )
+    constants = [folded.graph.node(0).inputs[1], *folded.graph.node(2).inputs[1:]]
+    for old, value in zip(constants, list(candidate.graph.inputs)[1:], strict=True):
+        candidate.graph.inputs.remove(value)
+        array = old.const_value.numpy().astype(np.float32)
+        array.flat[0] *= 1 + (off if value.name == "w" else 0.0)  # no number of float16 any more
+        set_constant(candidate, value, array)
+    assert counts(certify(reference, candidate)) == counted

@@ -12,7 +12,7 @@ import pytest
 from bnfold.errors import ExecutionError
 from bnfold.runtime.sessions import Level
 from bnfold.verifying import Verdict, running, verify
-from tests.helpers.models import parse
+from tests.helpers.models import example, parse
 
 FINE = "g (float[N, 2] x) => (float[N, 2] y) { y = Identity(x) }"
 LOOP = """g (float[N, 2] x) => (float[N, 2] y) {
@@ -70,3 +70,18 @@ def test_an_oracle_that_takes_too_long_leaves_the_tolerance(monkeypatch):
     (warning,) = [check for check in comparison.checks if check.verdict is Verdict.WARN]
     assert "did not finish within 0.01 s" in warning.message
     assert np.isfinite(comparison.needed_tolerance)
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate"),
+    [
+        ("y = Conv(x, w)", "y = Conv<group = 0>(x, w)"),
+        ("n = BatchNormalization(x, b, b, b, var) r = ReduceMean(n, axes) y = Conv(r, w)",
+         "r = ReduceMean(x, axes) y = Conv(r, w)"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_makes_no_sense_is_told_by_the_runtime_that_refuses_it(reference, candidate):
+    text = """g (float[N, 4, 6, 6] x, float[4, 4, 1, 1] w, float[4] b, float[4] var, int64[1, 2] axes)
+        => (float[N, 4, P, Q] y) <float[N, 4, 6, 6] n> {{ {} }}"""
+    with pytest.raises(ExecutionError, match="refuses"):
+        verify(*(example(text.format(nodes), dtype="float") for nodes in (reference, candidate)))

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from bnfold.verifying.neighbours import move
+from bnfold import modelfile
+from bnfold.runtime import sessions
+from bnfold.verifying.neighbours import move, run
 from tests.helpers.models import DTYPES, example, parse, set_constant
 from tests.verifying.networks import random_network
 
@@ -107,3 +109,19 @@ def test_the_integers_of_a_quantised_bias_move_by_one_and_those_of_a_weight_stay
     assert (after["q"] == before["q"]).all()
     assert after["codes"].dtype == np.int32
     assert set(after["codes"] - before["codes"]) == {-1, 1}
+
+
+def test_each_neighbour_is_one_of_the_model_itself_and_none_of_the_neighbour_before(tmp_path):
+    net = random_network(0, operator="Conv", widths=(4, 4))
+    path = tmp_path / "model.onnx"
+    modelfile.save(net.reference(), path)
+    text = path.read_bytes()
+    feed = {"x": np.ones([1, 6, 5, 5], np.float32)}
+    outputs = run(path, sessions.Level.DISABLED, [feed], 3)
+    assert path.read_bytes() == text
+    for seed, (got,) in enumerate(outputs):
+        model = net.reference()
+        move(model, seed)
+        modelfile.save(model, tmp_path / "neighbour.onnx")
+        (alone,) = sessions.run(tmp_path / "neighbour.onnx", sessions.Level.DISABLED, [feed])
+        assert all((got[name] == array).all() for name, array in alone.items())

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from bnfold import modelfile
+from bnfold.runtime import sessions
 from bnfold.runtime.sessions import Refusal
 from bnfold.verifying import verify
 from bnfold.verifying.oracle import evaluate, to_float64
@@ -111,6 +112,25 @@ def test_a_batch_normalization_inside_a_function_is_inference_too(evaluated):
     )
     x = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
     np.testing.assert_allclose(evaluated(model, feed={"x": x})["y"], normalised(model, x), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("node", "opset"),
+    [
+        ("MeanVarianceNormalization(x)", 13),
+        ("MeanVarianceNormalization<axes = [1, 3]>(x)", 9),
+        ('Upsample<mode = "linear">(x, s)', 9),
+        ('Upsample<mode = "nearest">(x, s)', 9),
+        ('Upsample<mode = "nearest", scales = [1.0, 1.0, 2.0, 3.0]>(x)', 7),
+    ],
+)
+def test_operators_that_the_evaluator_lacks_are_those_of_onnxruntime(evaluated, tmp_path, node, opset):
+    text = f"g (float[2, 3, 4, 5] x) => (float[A, B, C, D] y) <float[4] s = {{1, 1, 2.5, 2}}> {{ y = {node} }}"
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    got = evaluated(parse(text, opset=opset, ir_version=8), feed={"x": x})["y"]
+    (expected,) = sessions.run(tmp_path / "model.onnx", sessions.Level.DISABLED, [{"x": x}])
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, expected["y"], rtol=1e-5, atol=1e-6)
 
 
 def test_an_operator_that_the_evaluator_lacks_is_a_refusal_with_its_reason(evaluated):

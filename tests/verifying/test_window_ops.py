@@ -29,9 +29,10 @@ def model_of(op_type, attributes, shapes, opset):
     text = ", ".join(
         f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in attributes.items()
     )
+    text = f"<{text}>" if text else ""
     rank = ", ".join("ABCDEF"[: len(shapes[0])])
     outputs = f"float[{rank}] y"
-    return parse(f"g ({inputs}) => ({outputs}) {{ y = {op_type}<{text}>({', '.join(names)}) }}", opset=opset)
+    return parse(f"g ({inputs}) => ({outputs}) {{ y = {op_type}{text}({', '.join(names)}) }}", opset=opset)
 
 
 def check(path, op_type, attributes, shapes, seed, opset=13):
@@ -141,6 +142,34 @@ def test_average_pool_is_what_onnxruntime_computes(path, case, count):
     attributes, shapes, seed = case
     attributes = {**attributes, "count_include_pad": int(count)}
     assume(check(path, "AveragePool", attributes, shapes, seed, opset=19))
+
+
+@given(pools(), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+@example(({"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, [[1, 2, 6, 7]], 0), 2)
+def test_lp_pool_is_what_onnxruntime_computes(path, case, power):
+    attributes, shapes, seed = case
+    assume(check(path, "LpPool", {**attributes, "p": power}, shapes, seed, opset=18))
+
+
+@pytest.mark.parametrize("op_type", ["AveragePool", "LpPool", "MaxPool"])
+@pytest.mark.parametrize("shape", [[2, 3, 2, 2], [2, 3, 5, 1]])
+def test_a_kernel_far_larger_than_the_input_takes_no_room(path, monkeypatch, op_type, shape):
+    """As torch writes AvgPool2d(1280, ceil_mode=True) over what is left of an image."""
+    reached = []
+    taps = window_ops.Windows.taps
+    monkeypatch.setattr(
+        window_ops.Windows, "taps", lambda self, padded: reached.append(padded.size) or taps(self, padded)
+    )
+    attributes = {"kernel_shape": [1280, 1280], "strides": [1280, 1280], "ceil_mode": 1}
+    assert check(path, op_type, attributes, [shape], 0, opset=19)
+    assert max(reached) == np.prod(shape)
+
+
+@pytest.mark.parametrize("op_type", ["GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"])
+@pytest.mark.parametrize("shape", [[2, 3, 7], [2, 3, 5, 4], [2, 3, 4, 3, 2]])
+def test_global_pools_take_any_number_of_axes(path, op_type, shape):
+    assert check(path, op_type, {"p": 3} if op_type == "GlobalLpPool" else {}, [shape], 0)
 
 
 def test_a_large_convolution_is_done_a_few_rows_at_a_time(path, monkeypatch):

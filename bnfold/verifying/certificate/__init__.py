@@ -3,7 +3,7 @@
     branches.py    sums of convolutions that became one; flattened.py: a MatMul that changed places with a Reshape
     pairing.py     which tensor of the candidate stands where one of the reference stood
     hypotheses.py  what a fold may have made of a tensor
-    carrying.py    how that passes through operators without weights: pieces.py, attention.py
+    carrying.py    how that passes through operators without weights: windows.py, pieces.py, attention.py; comparing.py
     kinds.py       operators with weights: linear.py, contraction.py, recurrent.py; quantised.py: integers
     solving.py     what each weight must be, and whether it is: product.py
     reading.py     constants, affines and shapes

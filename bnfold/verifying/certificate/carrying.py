@@ -15,6 +15,7 @@ from bnfold.affine import Affine
 from bnfold.verifying.certificate.attention import pull_product, push_product
 from bnfold.verifying.certificate.pieces import concatenated, embedded, part_of, slice_of_concat
 from bnfold.verifying.certificate.reading import attribute, given, is_standard, shape_of
+from bnfold.verifying.certificate.windows import FREE, HOMOGENEOUS, MAXIMA, MEANS, allows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,17 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["is_carrier", "pull", "push", "sum_of"]
 
-_FREE = frozenset({"Identity", "Cast", "Dropout"})
-_HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu"})
-_MAXIMA = frozenset({"MaxPool", "GlobalMaxPool"})
-_MEANS = frozenset({"AveragePool", "GlobalAveragePool"})
 _REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceSum"})
 _MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _PARTS = frozenset({"Split", "Slice", "Gather"})
 _SUMS = frozenset({"Add", "Sum"})
 _BLOCKS = frozenset({"DepthToSpace", "SpaceToDepth"})
 _KINDS = (
-    _FREE | _HOMOGENEOUS | _MAXIMA | _MEANS | _MOVES | _PARTS | _REDUCTIONS | _SUMS
+    FREE | HOMOGENEOUS | MAXIMA | MEANS | _MOVES | _PARTS | _REDUCTIONS | _SUMS
     | {"Concat", "DepthToSpace", "MatMul", "Mul", "Neg", "Pad", "Resize", "SpaceToDepth", "Sub"}
 )  # fmt: skip
 _LARGEST = 1 << 24  # elements of a map that is reshaped
@@ -94,7 +91,7 @@ def push(node: ir.Node, maps: Sequence[Affine | None], constants: Constants, ind
         return part_of(node, first, constants, index)
     if kind in _REDUCTIONS:
         return _over_axes(node, first, constants)
-    return _reduced(node, kind, first) if _allows(node, kind, first) else None
+    return _reduced(node, kind, first) if allows(node, kind, first, constants) else None
 
 
 def pull(node: ir.Node, slot: int, wanted: Affine, constants: Constants, index: int = 0) -> Affine | None:
@@ -125,7 +122,7 @@ def pull(node: ir.Node, slot: int, wanted: Affine, constants: Constants, index: 
         return _over_axes(node, wanted, constants, back=True)
     if wanted.rank != len(shape):
         return None
-    return wanted if _allows(node, kind, wanted) else None
+    return wanted if allows(node, kind, wanted, constants) else None
 
 
 def sum_of(node: ir.Node, maps: Sequence[Affine]) -> Affine | None:
@@ -202,30 +199,9 @@ def _over_axes(node: ir.Node, one: Affine, constants: Constants, *, back: bool =
     return one if keeps or back else one.map(lambda array: array.squeeze(axes))
 
 
-def _allows(node: ir.Node, kind: str, one: Affine) -> bool:
-    """Whether an operator on single elements, or on windows, lets a map pass."""
-    if kind in _FREE:
-        return True
-    is_positive = bool((one.scale > 0).all())
-    if kind in _HOMOGENEOUS:
-        return is_positive and not one.shift.any()
-    if kind in _MAXIMA:
-        return is_positive and len(node.outputs) == 1
-    if kind == "Pad":
-        return not one.shift.any() and attribute(node, "mode", b"constant") in {"constant", b"constant"}
-    pads = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in {"NOTSET", "VALID"}
-    counts_pads = kind == "AveragePool" and pads and (attribute(node, "count_include_pad", 0) or _rounds_up(node))
-    return kind in _MEANS | {"Resize"} and not (counts_pads and one.shift.any())
-
-
-def _rounds_up(node: ir.Node) -> bool:
-    """Whether a window may lie beside the data, of which runtimes make what they like."""
-    return bool(attribute(node, "ceil_mode", 0))
-
-
 def _reduced(node: ir.Node, kind: str, one: Affine) -> Affine | None:
     """Of operators on windows: the map may vary along the channels only."""
-    if kind in _FREE | _HOMOGENEOUS or one.is_identity:
+    if kind in FREE | HOMOGENEOUS or one.is_identity:
         rank = _output_rank(node, one.rank)
         return one if rank == one.rank else Affine.identity(rank) if one.is_identity else None
     output = _output_rank(node, one.rank)

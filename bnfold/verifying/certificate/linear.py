@@ -115,6 +115,11 @@ class Linear:
         """What a scale, and a shift, for each row may be."""
         return ahead.along(self.out_axis, outputs)
 
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """The inputs, beside weights and bias, that must be what they were."""
+        return ()
+
     def changed_beside(self, constants: Constants, theirs: Linear, others: Constants) -> bool:
         """Whether a constant changed that neither weights nor bias are."""
         return False
@@ -146,7 +151,7 @@ def product_of(node: ir.Node, constants: Constants) -> Linear | None:
         if shape is None or len(shape) < 3:
             return None
         group = int(attribute(node, "group", 1))
-        if shape[0] % group:
+        if group < 1 or shape[0] % group:
             return None
         return Linear(node, 1, group, 1, 1, pads=_pads(node, shape))
     if kind == "Gemm" and len(_shape(node.inputs[1], constants) or ()) == 2:

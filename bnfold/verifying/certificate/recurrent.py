@@ -70,13 +70,13 @@ class Recurrent(Linear):
         """The first half of each direction."""
         return self._halves(array, outputs)[:, 0].reshape(-1)
 
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """The recurrent weights, the states to begin with, and peepholes: what is written is what it was."""
+        return (2, 5, 6, 7)
+
     def changed_beside(self, constants: Constants, theirs: Linear, others: Constants) -> bool:
-        """Whether anything changed that does not stand beside the input: the recurrent weights, their half of B."""
-        slots = [slot for slot in range(2, max(len(self.node.inputs), len(theirs.node.inputs))) if slot != 3]
-        for slot in slots:
-            old, new = constants.array(given(self.node, slot)), others.array(given(theirs.node, slot))
-            if (old is None) != (new is None) or (old is not None and not np.array_equal(old, new)):  # type: ignore[arg-type]
-                return True
+        """Whether the recurrent half of B changed: a fold may have moved a bias from the one half to the other."""
         old, new = (one.array(given(node, 3)) for one, node in ((constants, self.node), (others, theirs.node)))
         if old is None and new is None:
             return False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-__all__ = ["FLOAT64", "deviations", "epsilon", "is_excused", "ulps"]
+__all__ = ["FLOAT64", "deviations", "epsilon", "is_excused", "ulps", "without_widening"]
 
 # What float64 itself loses on the way to an expected number, over the largest term that it is a sum of.
 FLOAT64 = 2.0**-44
@@ -22,6 +22,18 @@ _NOTHING = 2.0**-600  # what is left of a weight times a scale that stands for 0
 def epsilon(dtype: np.dtype[Any]) -> float:
     """The distance from 1 to the next number."""
     return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def without_widening(stored: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Numbers that were rounded to the reference's type and stored in a wider one, in that type; others as they are.
+
+    A runtime that computes a float16 model in float32 folds in float16 first, and widens the weights then.
+    """
+    if stored.dtype.kind in "iubOSU" or dtype.kind in "iubOSU" or epsilon(dtype) <= epsilon(stored.dtype):
+        return stored
+    with np.errstate(all="ignore"):
+        narrow = stored.astype(dtype)
+        return narrow if np.array_equal(narrow.astype(stored.dtype), stored) else stored
 
 
 def ulps(numbers: Numbers, dtype: np.dtype[Any]) -> Numbers:

@@ -21,6 +21,7 @@ import numpy as np
 from bnfold.affine import Affine
 from bnfold.verifying.certificate.attributes import same_attributes
 from bnfold.verifying.certificate.carrying import is_carrier, push
+from bnfold.verifying.certificate.comparing import ignores
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
 from bnfold.verifying.certificate.kinds import linear_of
 from bnfold.verifying.certificate.overlooked import is_same
@@ -36,7 +37,7 @@ from bnfold.verifying.certificate.reading import (
     rank_of,
 )
 from bnfold.verifying.certificate.result import Finding, WeightCheck
-from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps
+from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps, without_widening
 from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ if TYPE_CHECKING:
 
 __all__ = ["solve"]
 
+_BLIND = frozenset({"Shape", "Size"})  # they read no numbers
 _NEAR = 64  # ulps that an estimate may be off to be near
 _SCALE = frozenset({"scale"})
 _OTHER_AXIS = "what is moved into it varies along another axis than its weights"
 _DEAD = "a channel in front of it or behind it is constant (scale 0)"
-_CHUNK = 1 << 20  # numbers that are widened to float64 at once
+_BESIDE = "what it has beside the weights of its input changed"
 _NO_BIAS = "its bias, which it does not have,"
 _STATE = 3  # axes of what a recurrent operator ends with: directions, batch, hidden
 _NOISE = 8.0  # ulps around the best scale of a row: more is no question of scales
@@ -79,6 +81,7 @@ class _Solver:
         self._visits: list[Visit] = []
         self._has_dead = False
         self._conflicts: set[ir.Node] = set()  # where a map arrived that does not pass
+        self._arrived: list[ir.Node] = []  # those of them that are as they were
         self._origin: dict[ir.Value, set[ir.Value]] = {}  # the settled tensors that a map comes from
 
     def run(self) -> list[WeightCheck]:
@@ -90,7 +93,7 @@ class _Solver:
                 self._append_term(value)
         for node in self._graph:
             self._visit(node)
-        return [*self._judged(), *self._unabsorbed()]
+        return [*self._judged(), *self._unabsorbed(), *self._stopped()]
 
     def unchanged(self) -> list[ir.Value]:
         """The tensors, in the order of the graph, that have the same content in both."""
@@ -133,6 +136,9 @@ class _Solver:
     # Operators without weights -----------------------------------------------------------------------------------
 
     def _carry(self, node: ir.Node, other: ir.Node) -> None:
+        if node.op_type in _BLIND:
+            self._put(node.outputs[0], Affine.identity(rank_of(node.outputs[0]) or 0), [])
+            return
         data = [value for value in node.inputs if value is not None and value in self._maps]
         if self._changed_constants(node, other):
             self._conflicts.add(node)
@@ -155,6 +161,9 @@ class _Solver:
                 if rank is None:
                     continue
                 result = Affine.identity(rank)
+                plain = plain or (len(data) == 1 and ignores(node, self._maps[data[0]]))
+                if not plain and is_same and node not in self._conflicts and not has_bodies(node):
+                    self._arrived.append(node)
                 if not plain or not is_same or has_bodies(node):
                     self._conflicts.add(node)
             self._put(value, result, data)
@@ -223,6 +232,7 @@ class _Solver:
         old, new = self._constants.array(slot[0]), self._others.array(slot[1])
         if old is None or new is None or old.dtype.kind in "iub" or new.dtype.kind in "iub":
             return nothing, "its weights are no floats"
+        new = without_widening(new, old.dtype)
         rows, their_rows = linear.rows(old), theirs.rows(new)
         outputs, inputs, _ = rows.shape
         same = linear.group == theirs.group and same_attributes(linear.node, theirs.node)
@@ -236,7 +246,9 @@ class _Solver:
         if any_shift(in_shift) and linear.pads:
             return nothing, "a shift in front of it meets its zero padding"
         if linear.changed_beside(self._constants, theirs, self._others):
-            return nothing, "what it has beside the weights of its input changed"
+            return nothing, _BESIDE
+        for at in linear.beside:
+            self._compare_beside(linear, theirs, at, visit)
         product = Product(rows, their_rows, in_scale, linear.alpha, theirs.alpha)
         codes, their_codes = codes_of(slot[0], self._constants), codes_of(slot[1], self._others)
         stored = theirs.node, slot[1], new
@@ -250,6 +262,22 @@ class _Solver:
         moved, size = (product if codes is None else replace(product, rows=linear.rows(codes.numbers))).moved(in_shift)
         shift = self._solve_bias(linear, theirs, scale, (bias + moved, their_bias), np.abs(bias) + size, visit)
         return linear.outgoing(scale, shift, rank), ""
+
+    def _compare_beside(self, linear: Linear, theirs: Linear, slot: int, visit: Visit) -> None:
+        """A constant that stands beside the weights, and has to be what it was."""
+        value, own = given(theirs.node, slot), given(linear.node, slot)
+        if own in self._maps and not self._maps[own].is_identity:
+            self._arrived.append(linear.node)
+        old, new = self._constants.array(own), self._others.array(value)
+        if value is None or new is None or is_same(old, new):
+            return
+        if old is None or old.shape != new.shape or "i" in (old.dtype.kind, new.dtype.kind):
+            visit.drafts.append(Draft(_check(theirs.node, value, Finding.OPEN), True, _SCALE, blocked=_BESIDE))
+            return
+        wanted = old.astype(np.float64)
+        visit.drafts.append(
+            self._term_draft(theirs.node, _named(value), new, (wanted, 0 * wanted), visit, same=False, is_scale=True)
+        )
 
     def _choose_scale(self, product: Product, ahead: Reach, linear: Linear) -> Numbers:
         estimate = product.estimate
@@ -292,7 +320,9 @@ class _Solver:
             return _cancelled(total - scale * stored, size)
         value = given(theirs.node, theirs.bias_slot)
         tensor, codes = self._others.array(value), codes_of(value, self._others)
-        dtype = self._stored_dtype(theirs) if tensor is None else tensor.dtype
+        if tensor is not None and codes is None:
+            tensor = without_widening(tensor, self._stored_dtype(linear, self._constants))
+        dtype = self._stored_dtype(theirs, self._others) if tensor is None else tensor.dtype
         unit = None if codes is None else theirs.bias_of(codes.step, total.size).astype(np.float64)
         shift = _choose_shift(total, scale, stored, dtype, linear.along(visit.reach, total.size)[1], unit)
         with np.errstate(all="ignore"):
@@ -311,8 +341,8 @@ class _Solver:
         visit.drafts.append(self._term_draft(node, name or "", numbers, expecting, visit, same=same, unit=unit))
         return shift
 
-    def _stored_dtype(self, linear: Linear) -> np.dtype[Any]:
-        tensor = self._others.array(linear.node.inputs[linear.weight])
+    def _stored_dtype(self, linear: Linear, constants: Constants) -> np.dtype[Any]:
+        tensor = constants.array(linear.node.inputs[linear.weight])
         return np.dtype(np.float32) if tensor is None else tensor.dtype
 
     def _term_draft(
@@ -397,9 +427,10 @@ class _Solver:
         if slot is None or their_slot is None or (node.op_type in {"Sub", "Div"} and (slot, their_slot) != (1, 1)):
             return None
         old = self._constants.numbers(node.inputs[slot])
-        stored = self._others.array(other.inputs[their_slot])
-        if old is None or stored is None or stored.dtype.kind in "iub":
+        stored, own = self._others.array(other.inputs[their_slot]), self._constants.array(node.inputs[slot])
+        if old is None or own is None or stored is None or stored.dtype.kind in "iub":
             return None
+        stored = without_widening(stored, own.dtype)
         sign = -1.0 if node.op_type == "Sub" else 1.0
         name = other.inputs[their_slot].name or ""  # type: ignore[union-attr]
         same = old.shape == stored.shape and np.array_equal(old, stored)
@@ -575,6 +606,14 @@ class _Solver:
                     value.name or "", "output", "what it is multiplied by or what is added", Finding.WRONG,
                     reason="lost: no weight has taken it in", sites=tuple(dict.fromkeys(map(label_of, sites))),
                 )  # fmt: skip
+
+    def _stopped(self) -> Iterator[WeightCheck]:
+        """Operators of which the inputs changed by more than they let pass, and that did not change themselves."""
+        for node in self._arrived:
+            yield WeightCheck(
+                label_of(node), node.op_type, "what it reads", Finding.OPEN, is_changed=False,
+                reason="it changed by a scale or a shift, which the certificate does not know to pass",
+            )  # fmt: skip
 
 
 def _choose_shift(
