@@ -48,7 +48,10 @@ def check_weights(certificate: Certificate, *, is_ours: bool, decides: bool = Tr
         message += f"; {len(rounded)} are as a fold that rounds at each of its steps has them"
     if open_:
         message += f"; {_listed([str(one) for one in open_])}"
-    verdict = Verdict.WARN if rounded else Verdict.NOTE if open_ or wrong else Verdict.PASS
+    unseen = any(one.is_in_body for one in open_)
+    if unseen:
+        message += "; a body that no input enters is not compared at all: give --inputs that do"
+    verdict = Verdict.WARN if rounded or unseen else Verdict.NOTE if open_ or wrong else Verdict.PASS
     return [*checks, Check("certificate", verdict, message, worst, 1.0)]
 
 

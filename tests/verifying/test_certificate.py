@@ -588,6 +588,9 @@ def test_weights_in_bodies_are_not_certified_and_that_is_said():
     certificate = certify(reference, result.model)
     assert {one.constant for one in certificate.of(Finding.OPEN)} >= {"inner"}
     assert all("in a body" in one.reason for one in certificate.of(Finding.OPEN))
+    (check,) = check_weights(certificate, is_ours=True)
+    assert check.verdict is Verdict.WARN
+    assert check.message.endswith("a body that no input enters is not compared at all: give --inputs that do")
     assert not certify(reference, reference).weights
 
 
