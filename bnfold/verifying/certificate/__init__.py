@@ -6,6 +6,7 @@
     carrying.py    how that passes through operators without weights: windows.py, pieces.py, attention.py; comparing.py
     kinds.py       operators with weights: linear.py, contraction.py, recurrent.py; quantised.py: integers
     solving.py     what each weight must be, and whether it is: product.py
+    concluding.py  which of them is wrong, and which nobody can tell: settling.py
     reading.py     constants, affines and shapes
     rounding.py    units in the last place
     overlooked.py  what changed, and was not solved

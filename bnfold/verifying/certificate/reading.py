@@ -28,6 +28,7 @@ __all__ = [
     "is_inference",
     "is_standard",
     "label_of",
+    "name_of",
     "operand_of",
     "rank_of",
     "shape_of",
@@ -67,6 +68,11 @@ def given(node: ir.Node, slot: int) -> ir.Value | None:
 def label_of(node: ir.Node) -> str:
     """What to call a node: its name, or else what it writes."""
     return node.name or next((value.name for value in node.outputs if value.name), node.op_type)
+
+
+def name_of(value: ir.Value | None) -> str:
+    """What a tensor is called; nothing where it is absent or has no name."""
+    return (value.name if value is not None else "") or ""
 
 
 def shape_of(value: ir.Value) -> tuple[int | None, ...] | None:

@@ -6,9 +6,7 @@ graph. A node with weights settles that of its output:
     W·(s_x·x + t_x) + b = s_y·(W′·x + b′) + t_y     W′ = W·s_x/s_y     b′ = (b + Σ W·t_x − t_y)/s_y
 
 The weights say which s_y and t_y were meant, and ``hypotheses.py`` which numbers these are exactly; then W′ and b′ are
-known. A number that is not the rounded one is *wrong* only where the reference leaves no other choice: the map in front
-is settled by weights that are right, and the map behind too, or by an operator that lets no other pass. Otherwise it is
-not certified, and says why.
+known. What a difference means is said in ``concluding.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from bnfold.affine import Affine
 from bnfold.verifying.certificate.attributes import same_attributes
 from bnfold.verifying.certificate.carrying import is_carrier, push
 from bnfold.verifying.certificate.comparing import ignores
+from bnfold.verifying.certificate.concluding import BY_DEAD, NO_BIAS, Solution
 from bnfold.verifying.certificate.hypotheses import Reach, choose, followed_by, reach
 from bnfold.verifying.certificate.kinds import linear_of
 from bnfold.verifying.certificate.overlooked import is_same
@@ -33,15 +32,16 @@ from bnfold.verifying.certificate.reading import (
     given,
     has_dead,
     label_of,
+    name_of,
     operand_of,
     rank_of,
 )
 from bnfold.verifying.certificate.result import Finding, WeightCheck
 from bnfold.verifying.certificate.rounding import FLOAT64, deviations, epsilon, is_excused, ulps, without_widening
-from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Settler, Visit, has_bodies
+from bnfold.verifying.certificate.settling import UNSETTLED, Draft, Visit, has_bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -58,9 +58,7 @@ _BLIND = frozenset({"Shape", "Size"})  # they read no numbers
 _NEAR = 64  # ulps that an estimate may be off to be near
 _SCALE = frozenset({"scale"})
 _OTHER_AXIS = "what is moved into it varies along another axis than its weights"
-_DEAD = "a channel in front of it or behind it is constant (scale 0)"
 _BESIDE = "what it has beside the weights of its input changed"
-_NO_BIAS = "its bias, which it does not have,"
 _STATE = 3  # axes of what a recurrent operator ends with: directions, batch, hidden
 _NOISE = 8.0  # ulps around the best scale of a row: more is no question of scales
 
@@ -93,7 +91,10 @@ class _Solver:
                 self._append_term(value)
         for node in self._graph:
             self._visit(node)
-        return [*self._judged(), *self._unabsorbed(), *self._stopped()]
+        return Solution(
+            self._graph, self._pairs, self._constants, self._others, self._maps, self._origin, self._visits,
+            self._conflicts, self._arrived, self._has_dead,
+        ).conclude()  # fmt: skip
 
     def unchanged(self) -> list[ir.Value]:
         """The tensors, in the order of the graph, that have the same content in both."""
@@ -276,7 +277,7 @@ class _Solver:
             return
         wanted = old.astype(np.float64)
         visit.drafts.append(
-            self._term_draft(theirs.node, _named(value), new, (wanted, 0 * wanted), visit, same=False, is_scale=True)
+            self._term_draft(theirs.node, name_of(value), new, (wanted, 0 * wanted), visit, same=False, is_scale=True)
         )
 
     def _choose_scale(self, product: Product, ahead: Reach, linear: Linear) -> Numbers:
@@ -295,7 +296,7 @@ class _Solver:
     ) -> Draft:
         worst, index, expected, unknown, noise = product.compare(scale)
         check = replace(_check(node, value, Finding.CERTIFIED), ulps=worst, is_excused=product.is_excused(scale))
-        blocked = _DEAD if unknown else ""
+        blocked = BY_DEAD if unknown else ""
         if worst > 1:
             place = theirs.place(index, stored.shape)
             check = replace(check, index=place, stored=float(stored[place]), expected=expected, terms=worst)
@@ -334,10 +335,10 @@ class _Solver:
         numbers = np.zeros(total.size, dtype) if tensor is None or is_absent else theirs.bias_of(tensor, total.size)
         old = self._constants.array(given(linear.node, linear.bias_slot))
         same = (old is None and is_absent) or (old is not None and tensor is not None and np.array_equal(old, tensor))
-        name = value.name if value is not None and not is_absent else _NO_BIAS
+        name = value.name if value is not None and not is_absent else NO_BIAS
         node, expecting = theirs.node, (expected, least)
         if codes is not None:
-            node, name, numbers = codes.node, _named(codes.node.inputs[0]), theirs.bias_of(codes.numbers, total.size)
+            node, name, numbers = codes.node, name_of(codes.node.inputs[0]), theirs.bias_of(codes.numbers, total.size)
         visit.drafts.append(self._term_draft(node, name or "", numbers, expecting, visit, same=same, unit=unit))
         return shift
 
@@ -374,7 +375,7 @@ class _Solver:
             check = replace(check, index=place, stored=float(stored[place]), expected=float(wanted[place]))
         elif same:
             check = replace(check, constant="")
-        blocked = "" if np.isfinite(off).all() else _DEAD
+        blocked = "" if np.isfinite(off).all() else BY_DEAD
         return Draft(check, worst > 1, _SCALE if is_scale else _SCALE | {"shift"}, blocked=blocked)
 
     # Affines that are left, and terms that are new ---------------------------------------------------------------
@@ -505,116 +506,6 @@ class _Solver:
         if result is not None:
             self._maps[value] = result
 
-    # Which maps hold ---------------------------------------------------------------------------------------------
-
-    def _judged(self) -> Iterator[WeightCheck]:
-        settler = Settler(
-            self._pairs, self._maps, self._origin, self._conflicts, self._visits, self._constants, self._has_dead
-        )
-        settler.settle()
-        for visit in self._visits:
-            in_front = all(self._is_settled_in_front(settler, visit, value) for value in visit.data)
-            is_pinned = visit.linear is not None and visit.linear.pins
-            behind = frozenset({"scale", "shift"}) if is_pinned else settler.confirmed[visit.output]
-            weights_hold = not any(draft.is_off and "scale" in draft.needs for draft in visit.drafts)
-            if weights_hold:
-                behind |= {"scale"}
-            ahead = settler.reaches(visit)
-            is_lost = any(one.is_lost for one in ahead)
-            is_dead = any(one.is_dead for one in ahead) or any(map(self._is_dead, visit.data))
-            for draft in visit.drafts:
-                if draft.check.constant:
-                    holds = draft.needs <= behind
-                    yield self._finding(draft, visit, in_front=in_front, behind=holds, is_lost=is_lost, is_dead=is_dead)
-
-    def _is_dead(self, value: ir.Value) -> bool:
-        one = self._maps[value]
-        return has_dead(one) or bool(np.isnan(one.shift).any())
-
-    def _is_settled_in_front(self, settler: Settler, visit: Visit, value: ir.Value) -> bool:
-        if value is not visit.output:
-            return settler.is_settled(value)
-        # a new term: in front of it is what the node itself does
-        before = [other for other in self._visits if other.output is value and other is not visit]
-        sources = [one for one in visit.node.inputs if one in self._maps]
-        return visit.node not in self._conflicts and all(
-            other.is_right and other.linear is not None for other in before
-        ) and all(settler.is_settled(one) for one in sources)  # fmt: skip
-
-    def _finding(
-        self, draft: Draft, visit: Visit, *, in_front: bool, behind: bool, is_lost: bool, is_dead: bool
-    ) -> WeightCheck:
-        other = self._pairs.nodes.get(visit.node)
-        sites = tuple(label_of(node) for node in self._sites(visit))
-        check = replace(draft.check, sites=sites, is_changed=self._is_changed(visit.node, other, draft.check.constant))
-        if other is not None and other.op_type == check.op_type:
-            check = replace(check, node=label_of(visit.node))  # as the reference calls it
-        if draft.blocked:
-            return replace(check, finding=Finding.OPEN, reason=draft.blocked)
-        if not draft.is_off:
-            return check
-        if is_lost:
-            reason = "an operator behind it is not in the candidate as it was"
-        elif is_dead:
-            reason = _DEAD
-        elif not in_front:
-            reason = "the weights in front of it are not certified"
-        elif not behind and not draft.is_noise:
-            reason = "what reads its output does not tell how that was to change"
-        else:
-            return replace(check, finding=Finding.WRONG)
-        return replace(check, finding=Finding.OPEN, reason=reason)
-
-    def _is_changed(self, node: ir.Node, other: ir.Node | None, constant: str) -> bool:
-        """Whether a constant of the candidate has other bytes than in the reference."""
-        if constant == _NO_BIAS:
-            return other is None or sum(map(bool, map(_named, node.inputs))) > sum(map(bool, map(_named, other.inputs)))
-        slots = (
-            [] if other is None else [slot for slot, value in enumerate(other.inputs) if constant in _sources(value)]
-        )
-        return not slots or not all(
-            is_same(self._constants.array(given(node, slot)), self._others.array(given(other, slot)))  # type: ignore[arg-type]
-            for slot in slots
-        )
-
-    def _sites(self, visit: Visit) -> list[ir.Node]:
-        """The affines that are gone, next to a node: the nearest behind it, or else the nearest in front."""
-        behind = visit.reach.sites[:1]
-        node = visit.data[0].producer() if visit.data else None
-        while node is not None and not behind:
-            if node in self._pairs.removed:
-                return [node]
-            if not is_carrier(node, self._constants) or len(node.inputs) == 0 or node.inputs[0] is None:
-                break
-            node = node.inputs[0].producer()
-        return behind
-
-    def _unabsorbed(self) -> Iterator[WeightCheck]:
-        """Outputs of the graph that are not what they were, although all weights are as they should be."""
-        if (
-            self._pairs.lost
-            or self._pairs.replaced
-            or self._conflicts
-            or any(not visit.is_right for visit in self._visits)
-        ):
-            return
-        for value in self._graph.outputs:
-            one = self._maps.get(value)
-            if one is not None and self._pairs.is_output(value) and not one.is_identity and not self._is_dead(value):
-                sites = [node for visit in self._visits for node in visit.reach.sites if value in visit.reach.tensors]
-                yield WeightCheck(
-                    value.name or "", "output", "what it is multiplied by or what is added", Finding.WRONG,
-                    reason="lost: no weight has taken it in", sites=tuple(dict.fromkeys(map(label_of, sites))),
-                )  # fmt: skip
-
-    def _stopped(self) -> Iterator[WeightCheck]:
-        """Operators of which the inputs changed by more than they let pass, and that did not change themselves."""
-        for node in self._arrived:
-            yield WeightCheck(
-                label_of(node), node.op_type, "what it reads", Finding.OPEN, is_changed=False,
-                reason="it changed by a scale or a shift, which the certificate does not know to pass",
-            )  # fmt: skip
-
 
 def _choose_shift(
     total: Numbers,
@@ -643,15 +534,4 @@ def _flat(array: NDArray[Any] | None) -> NDArray[Any]:
 
 def _check(node: ir.Node, value: ir.Value | None, finding: Finding) -> WeightCheck:
     maker = reader_of(node, value)
-    return WeightCheck(label_of(maker), maker.op_type, _named(value), finding)
-
-
-def _named(value: ir.Value | None) -> str:
-    return (value.name if value is not None else "") or ""
-
-
-def _sources(value: ir.Value | None) -> set[str]:
-    """What a constant is called, and what it is dequantised from."""
-    node = None if value is None else value.producer()
-    parts = node.inputs if node is not None and node.op_type == "DequantizeLinear" else ()
-    return {_named(one) for one in (value, *parts)}
+    return WeightCheck(label_of(maker), maker.op_type, name_of(value), finding)
