@@ -1,12 +1,20 @@
 """What tests of every part share."""
 
 import importlib.util
+import signal
 
 import pytest
 
 from bnfold.runtime.isolation import run_isolated
 
 PLUGIN = "onnxruntime_ep_openvino"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

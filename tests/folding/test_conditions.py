@@ -418,12 +418,13 @@ BROKEN = {
         g (float[N,K,5] x, BN3) => (float[N,K,5] y) {
             t = Tanh (x)
             n = BatchNormalization (t, scale, bias, mean, var)
+            u = Neg (n)
             m = Sigmoid (x)
-            s = Add (n, m)
+            s = Add (u, m)
             y = Sigmoid (s)
         }
         """,
-        "Add 's' broadcasts 'n' along the channels, or may do so",
+        "Add 's' broadcasts 'u' along the channels, or may do so",
     ),
     "sum_without_one_of_its_operands": (
         """

@@ -92,7 +92,8 @@ BROKEN = {
             b = Reshape (v, sizes)
             h = Where (mask, a, b)
             c = Conv (h, w)
-            n = BatchNormalization (h, scale, bias, mean, var)
+            k = Neg (h)
+            n = BatchNormalization (k, scale, bias, mean, var)
             y = Tanh (n)
         }
         """,
