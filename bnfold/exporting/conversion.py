@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-__all__ = ["Converted", "Request", "convert", "convert_any", "convert_strictly", "first_cause", "inference", "quiet"]
+__all__ = ["Converted", "Request", "convert", "convert_any", "first_cause", "inference", "quiet"]
 
 DYNAMO, TORCHSCRIPT = "dynamo", "torchscript"
 _ADVICE = ' For more information, run with TORCH_LOGS="+dynamic".'
@@ -75,24 +75,7 @@ class Converted:
     warnings: tuple[str, ...] = ()
 
 
-def convert(module: nn.Module, example: Tensor, *, input_name: str, output_name: str) -> ir.Model:
-    """The module in inference mode as an ONNX model whose first axis is called ``batch``.
-
-    The module's own mode is left as it was. Its weights are not copied: the model reads them from the module.
-
-    Args:
-        module: It takes one tensor and returns one tensor.
-        example: An input of at least 2 rows (torch takes an axis of length 1 for a constant).
-        input_name: What the graph calls its input.
-        output_name: What the graph calls its output.
-
-    Raises:
-        ExportError: torch's exporter cannot translate the module.
-    """
-    return convert_strictly(Request(module, (example,), {}, [input_name], [{0: "batch"}], [output_name]))
-
-
-def convert_strictly(request: Request) -> ir.Model:
+def convert(request: Request) -> ir.Model:
     """The module in inference mode as an ONNX model, by the exporter that keeps its names, or not at all.
 
     The module's own mode is left as it was. Its weights are not copied: the model reads them from the module.

@@ -110,17 +110,12 @@ def _is_frozen(part: nn.Module) -> bool:
 def _thawed(part: nn.Module, epsilon: float) -> _BatchNorm:
     """A BatchNorm that holds what the part holds, and takes inputs of any rank, as it does."""
     import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
 
-    class BatchNorm(_BatchNorm):
-        """A BatchNorm of any rank."""
-
-        def _check_input_dim(self, input: torch.Tensor) -> None:  # noqa: A002 - torch's name
-            pass
+    from bnfold.training.any_rank import AnyRankBatchNorm
 
     mean = part.running_mean
     assert isinstance(mean, torch.Tensor)  # noqa: S101 - refused before, or told by it
-    new = BatchNorm(mean.numel(), eps=epsilon, affine=False)
+    new = AnyRankBatchNorm(mean.numel(), eps=epsilon, affine=False)
     for name in ("weight", "bias"):
         held = getattr(part, name)
         if held is not None:

@@ -168,15 +168,12 @@ def _files(loaded: Loaded, weights: str | os.PathLike[str] | None, output: str |
     Raises:
         ModelFileError: There are no weights, or the model would overwrite what it is made of.
     """
-    found = Path(weights) if weights is not None else loaded.weights
+    found = loaded.find_weights(weights)
     path = Path(output) if output is not None else Path(found or "").with_name("model.onnx")
     if found is not None and path.resolve() == found.resolve():
         raise ModelFileError(f"{path}: would overwrite the weights; choose another name")
     if path.resolve() in {file.resolve() for file in loaded.files}:
         raise ModelFileError(f"{path}: would overwrite the network itself; choose another name")
-    if found is not None and not found.exists():
-        hint = f"; run 'bnfold train {loaded.name}', or give --weights FILE" if loaded.network is not None else ""
-        raise ModelFileError(f"{found}: no such file{hint}")
     return _Files(found, path)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnfold.errors import BnfoldError, ExportError, ModelError, ModelFileError
+from bnfold.errors import BnfoldError, ExportError, ModelError
 from bnfold.linting.calls import with_calls
 from bnfold.linting.graph import survey
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bnfold.exporting.conversion import Request
-    from bnfold.exporting.sources import Loaded
     from bnfold.linting.facts import Network
 
 __all__ = ["ModuleSource", "survey_module", "survey_source"]
@@ -75,6 +74,7 @@ def survey_source(source: ModuleSource, export_dtype: ir.DataType | None = None)
     from bnfold.exporting.conversion import Request, inference
     from bnfold.exporting.examples import example_feeds, find_sizes
     from bnfold.exporting.shapes import Symbol, parse_shapes
+    from bnfold.exporting.weights import load_weights
     from bnfold.zoo.dependencies import require
 
     if Path(source.name).suffix == ".pt2":
@@ -86,7 +86,8 @@ def survey_source(source: ModuleSource, export_dtype: ir.DataType | None = None)
         raise BnfoldError(
             f"{source.name}: what does it take? Give --input-shape Nx3x224x224, once for each input; N is a batch"
         )
-    _load_weights(loaded, source)
+    if (weights := loaded.find_weights(source.weights)) is not None:
+        load_weights(loaded.module, weights)
     caller = name_inputs(loaded.module, asked or loaded.shapes, "float32")
     feeds = example_feeds(caller, find_sizes(loaded.module, caller)[0])
     args, named = caller.arguments(caller.tensors(feeds))
@@ -98,25 +99,13 @@ def survey_source(source: ModuleSource, export_dtype: ir.DataType | None = None)
     return _survey(Request(loaded.module, args, named, names, axes, outputs), export_dtype)
 
 
-def _load_weights(loaded: Loaded, source: ModuleSource) -> None:
-    from bnfold.exporting.weights import load_weights
-
-    path = Path(source.weights) if source.weights is not None else loaded.weights
-    if path is None:
-        return
-    if not path.exists():
-        hint = f"; run 'bnfold train {loaded.name}', or give --weights FILE" if loaded.network is not None else ""
-        raise ModelFileError(f"{path}: no such file{hint}")
-    load_weights(loaded.module, path)
-
-
 def _survey(request: Request, export_dtype: ir.DataType | None) -> Network:
-    from bnfold.exporting.conversion import convert_strictly
+    from bnfold.exporting.conversion import convert
     from bnfold.exporting.tidying import tidy
     from bnfold.exporting.tracing import trace
 
     try:
-        model = convert_strictly(request)
+        model = convert(request)
     except ExportError as error:
         raise ModelError(str(error)) from error  # there is nothing to lint: not a no, but no answer
     tidy(model, parameters=request.module.state_dict().keys())

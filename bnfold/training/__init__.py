@@ -16,7 +16,7 @@ For any module, also without this loop (``examples/own_network/`` shows each):
 
     statistics.py   exact population statistics
     norms.py        BatchNorms replaced: by ghosts, or by nothing
-    ghost.py        BatchNorm over parts of a batch
+    ghost.py        BatchNorm over parts of a batch (any_rank.py: of any number of axes, as the next)
     noise.py        BatchNorm with unsteady noise behind it
     batchwise.py    inference by the statistics of the batch
     shift.py        running statistics against what the input is like

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnfold.training.any_rank import AnyRankBatchNorm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["GhostBatchNorm"]
 
 
-class GhostBatchNorm(_BatchNorm):
+class GhostBatchNorm(AnyRankBatchNorm):
     """BatchNorm over groups of a batch, for inputs of any number of axes [N, C, …].
 
     Args:
@@ -35,10 +36,6 @@ class GhostBatchNorm(_BatchNorm):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine=affine)
         self.group = group
-
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
-        if input.dim() < 2:
-            raise ValueError(f"expected at least 2 axes, got {input.dim()}")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise each group of rows; at inference, all by the running statistics.

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnfold.training.any_rank import AnyRankBatchNorm
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ __all__ = ["NoisyBatchNorm", "add_noise"]
 _MEAN, _SCALE, _SPREAD = 0.5, 1.25, 0.1  # the paper's
 
 
-class NoisyBatchNorm(_BatchNorm):
+class NoisyBatchNorm(AnyRankBatchNorm):
     """BatchNorm with noise behind it in training, whose own mean and scale are drawn anew at each step.
 
     At each step and for each channel a mean m from U(−``mean``, ``mean``) and a scale s from U(1, ``scale``); then for
@@ -52,10 +54,6 @@ class NoisyBatchNorm(_BatchNorm):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.mean, self.scale, self.spread = mean, scale, spread
-
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
-        if input.dim() < 2:
-            raise ValueError(f"expected at least 2 axes, got {input.dim()}")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise, and shake in training.

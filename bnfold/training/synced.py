@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnfold.training.any_rank import AnyRankBatchNorm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,15 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["SynchronisedBatchNorm"]
 
 
-class SynchronisedBatchNorm(_BatchNorm):
+class SynchronisedBatchNorm(AnyRankBatchNorm):
     """BatchNorm for inputs of any number of axes [N, C, …], of which each process has some rows, not all as many.
 
     All processes of the default group call it together. At inference it is BatchNorm, with the same state.
     """
-
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
-        if input.dim() < 2:
-            raise ValueError(f"expected at least 2 axes, got {input.dim()}")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise by the statistics of the rows of all processes; at inference, by the running ones.

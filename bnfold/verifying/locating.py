@@ -321,7 +321,7 @@ def _evaluate(model: onnx.ModelProto, feeds: Feeds) -> Array | None:
             name: array if array.dtype.kind in "iub" else array.astype(np.float64) for name, array in feeds.items()
         }
         (result,) = evaluator.run(None, inputs)
-    except Exception:
+    except Exception:  # of many kinds, where the evaluator knows less than onnxruntime
         return None
     array = np.asarray(result)
     return array if array.dtype == np.float64 else None

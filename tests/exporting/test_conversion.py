@@ -9,15 +9,16 @@ from torch import nn
 import bnfold
 from bnfold import zoo
 from bnfold.errors import ExportError
-from bnfold.exporting.conversion import Request, convert, convert_any
+from bnfold.exporting.conversion import Request, convert_any
 from bnfold.exporting.naming import _path_in_name
 from bnfold.exporting.tidying import tidy
 from bnfold.exporting.weights import load_weights
+from tests.helpers.exports import to_onnx
 
 
 def tidied(module):
     """The module's graph, and its nodes by name."""
-    model = convert(module, torch.zeros(2, 3, 8, 8), input_name="image", output_name="logits")
+    model = to_onnx(module, torch.zeros(2, 3, 8, 8), input_name="image", output_name="logits")
     tidy(model, module.state_dict().keys())
     return model.graph, {node.name: node for node in model.graph}
 
@@ -26,7 +27,7 @@ def test_leaves_the_mode_of_every_part_as_it_was():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).train()
     module[1].eval()
 
-    convert(module, torch.zeros(2, 3, 8, 8), input_name="image", output_name="logits")
+    to_onnx(module, torch.zeros(2, 3, 8, 8), input_name="image", output_name="logits")
 
     assert [part.training for part in module.modules()] == [True, True, False, True]
 
@@ -39,7 +40,7 @@ def test_restores_the_mode_when_the_export_fails():
     module = Branching().train()
 
     with pytest.raises(ExportError, match="torch cannot export the network: Could not guard") as caught:
-        convert(module, torch.zeros(2, 3), input_name="image", output_name="logits")
+        to_onnx(module, torch.zeros(2, 3), input_name="image", output_name="logits")
 
     assert module.training
     assert "\n" not in str(caught.value)
@@ -103,7 +104,7 @@ def test_what_torch_exports_in_memory_folds_as_it_is(shipped):
     """``torch.onnx.export(…).model``, with all that the exporter leaves around the parameters, goes straight in."""
     module = zoo.find("digits_cnn").build()
     load_weights(module, shipped / "weights.safetensors")
-    model = convert(module, torch.zeros(2, 1, 8, 8), input_name="image", output_name="logits")
+    model = to_onnx(module, torch.zeros(2, 1, 8, 8), input_name="image", output_name="logits")
 
     result = bnfold.fold(model)
 
@@ -114,7 +115,7 @@ def test_what_torch_exports_in_memory_folds_as_it_is(shipped):
 def test_what_torch_exports_folds_in_place_beside_other_passes(shipped):
     module = zoo.find("digits_cnn").build()
     load_weights(module, shipped / "weights.safetensors")
-    model = convert(module, torch.zeros(2, 1, 8, 8), input_name="image", output_name="logits")
+    model = to_onnx(module, torch.zeros(2, 1, 8, 8), input_name="image", output_name="logits")
     original, weights = model.clone(), {name: weight.clone() for name, weight in module.state_dict().items()}
     folding = bnfold.FoldPass()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnfold.errors import ModelFileError
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
 
     from torch import nn
     from torch.export import ExportedProgram
@@ -57,3 +60,15 @@ class Loaded:
     files: tuple[Path, ...] = ()
     is_drawn: bool = False
     is_shared: bool = False
+
+    def find_weights(self, given: str | os.PathLike[str] | None) -> Path | None:
+        """The file of weights to load: the one that is given, or else the source's own; None where there is neither.
+
+        Raises:
+            ModelFileError: It is not there.
+        """
+        path = Path(given) if given is not None else self.weights
+        if path is not None and not path.exists():
+            hint = f"; run 'bnfold train {self.name}', or give --weights FILE" if self.network is not None else ""
+            raise ModelFileError(f"{path}: no such file{hint}")
+        return path

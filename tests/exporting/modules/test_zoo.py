@@ -14,12 +14,11 @@ from bnfold.exporting import fold_module
 from bnfold.exporting.weights import load_weights
 from tests.helpers.modules import scaled_error
 
-MODELS = Path(__file__).parents[2] / "models"
-NAMES = sorted(folder.parent.name for folder in MODELS.glob("*/weights.safetensors"))
+MODELS = Path(__file__).parents[3] / "models"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_the_same_goes_in_the_module_as_in_its_graph(name) -> None:
     network = zoo.find(name)
     module = network.build().eval()

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import bnfold
-from bnfold.exporting.conversion import convert
 from tests.helpers import oracle
+from tests.helpers.exports import to_onnx
 from tests.helpers.networks import remaining
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def test_none_remains(name) -> None:
                 for parameter in part.parameters():
                     nn.init.normal_(parameter)
         example = torch.randn(3, *shape, dtype=torch.float64)
-    model = convert(module, example, input_name="x", output_name="y")
+    model = to_onnx(module, example, input_name="x", output_name="y")
     assert remaining(model) >= before
     result = bnfold.fold(model)
     assert sum(entry.is_batch_norm for entry in result.folded) == before
